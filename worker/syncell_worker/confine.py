@@ -1,0 +1,54 @@
+"""Run one program in a jail: what installs an environment may write where it builds, and nowhere else.
+
+Started by the host as `BASE_INTERPRETER -I -S -B confine.py PLAN PROGRAM [ARGUMENT...]`. Enters the jail and becomes the
+program, which dies with the host. PLAN is JSON: `parent` (the host's process id) and `jail` (what `jail.enter` takes).
+Standard library only.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import signal
+import sys
+from typing import Any, Dict  # noqa: UP035 - Python 3.9
+
+# Run as a file by an isolated interpreter, whose path does not lead here.
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))  # noqa: PTH100, PTH120 - no import yet
+
+from syncell_worker import jail
+
+JAIL_UNAVAILABLE = 78
+"""The exit code (EX_CONFIG of sysexits.h) that says: this machine cannot give the jail, and nothing was run."""
+
+_PR_SET_PDEATHSIG = 1
+
+
+def die_with(parent: int) -> None:
+    """Have the kernel kill this process when `parent` ends, even by SIGKILL, and end now if it has ended already."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != parent:
+        os._exit(1)
+
+
+def enter(plan: Dict[str, Any]) -> bool:
+    """Tie this process to the host and confine it; False, and why on stderr, when the jail cannot be had."""
+    die_with(plan["parent"])
+    try:
+        jail.enter(**plan["jail"])
+    except jail.Unavailable as error:
+        print(error, file=sys.stderr)
+        return False
+    return True
+
+
+def main() -> int:
+    """Become the program in argv; returns only when the jail cannot be had."""
+    if not enter(json.loads(sys.argv[1])):
+        return JAIL_UNAVAILABLE
+    os.execv(sys.argv[2], sys.argv[2:])  # noqa: S606 - there is no shell to speak of
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,74 @@
+"""Describe an exception as plain data, for a host that has none of its classes.
+
+Nothing an exception does can stop its own report: its `__str__`, its attributes and its source lines are all foreign.
+"""
+
+from __future__ import annotations
+
+import os
+import traceback
+from types import TracebackType
+from typing import Any
+
+from syncell_worker import values, wire
+
+_MAX_TEXT = 64 * 1024  # characters of a message or a traceback: a screenful is read, never a megabyte
+_MAX_ATTRIBUTES = 32
+_HERE = os.path.dirname(os.path.abspath(__file__))  # noqa: PTH100, PTH120 - one comparison a frame
+
+
+def describe(error: BaseException, kind: str = "syncer") -> wire.Failed:
+    """The exception's qualified name, text, plain attributes, and traceback from the syncer's first frame on."""
+    return wire.Failed(
+        kind=kind,
+        name=_qualified(type(error)),
+        message=_text(error),
+        traceback=_traceback(error),
+        attributes=_attributes(error),
+    )
+
+
+def _qualified(kind: type) -> str:
+    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+
+
+def _text(error: BaseException) -> str:
+    try:
+        text = str(error)
+    except BaseException as failed:
+        text = f"<its text cannot be shown: __str__ raised {type(failed).__name__}>"
+    return _shorten(text)
+
+
+def _shorten(text: str) -> str:
+    text = text.encode("utf-8", "backslashreplace").decode()
+    if len(text) <= _MAX_TEXT:
+        return text
+    return f"{text[: _MAX_TEXT // 2]}\n[... {len(text) - _MAX_TEXT} characters left out ...]\n{text[-_MAX_TEXT // 2 :]}"
+
+
+def _traceback(error: BaseException) -> str:
+    first: TracebackType | None = error.__traceback__
+    while first is not None and first.tb_frame.f_code.co_filename.startswith(_HERE):
+        first = first.tb_next
+    try:
+        return _shorten("".join(traceback.format_exception(type(error), error, first)))
+    except BaseException:
+        return f"{_qualified(type(error))}: its traceback cannot be shown\n"
+
+
+def _attributes(error: BaseException) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    try:
+        named = dict(vars(error))
+        if isinstance(error, OSError):
+            named.update(errno=error.errno, strerror=error.strerror, filename=error.filename)
+        for name, value in list(named.items())[:_MAX_ATTRIBUTES]:
+            if isinstance(value, os.PathLike):
+                value = os.fspath(value)  # noqa: PLW2901 - the plain form of the same thing
+            if type(value) in (str, int, float, bool) and not name.startswith("_"):
+                values.faithful(value)
+                found[name] = _shorten(value) if isinstance(value, str) else value
+    except BaseException:
+        return {}
+    return {name: value for name, value in found.items() if not isinstance(value, int) or abs(value) < 2**63}
