@@ -37,7 +37,9 @@ class ProblemsError(SyncellError):
         self.problems = tuple(problems)
         lines = [str(problem) for problem in self.problems]
         super().__init__(
-            f"{subject}: {lines[0]}" if len(lines) == 1 else "\n".join([f"{subject}:", *(f"  - {line}" for line in lines)])
+            f"{subject}: {lines[0]}"
+            if len(lines) == 1
+            else "\n".join([f"{subject}:", *(f"  - {line}" for line in lines)])
         )
 
 

@@ -155,8 +155,7 @@ def _syncer_problems(syncer: str, *, divided: bool) -> list[Problem]:
         return [Problem("syncer", f"no name and no path; {_FORMS}")]
     if _WINDOWS_PATH.match(syncer):
         return [Problem("syncer", "looks like a Windows path; write it with '/', as ./folder or /folder")]
-    first_part = syncer.partition("/")[0]
-    if not divided and not first_part.startswith((".", "~")) and re.search("[:=&?]", first_part):
+    if not divided and re.search("[:=&?]", syncer.partition("/")[0]):
         return [Problem("syncer", f"no '://' between the syncer and its options; {_FORMS}")]
     return []
 

@@ -16,7 +16,6 @@ import os
 import py_compile
 import sys
 import warnings
-from typing import List  # noqa: UP035 - Python 3.9
 
 # Run as a file by an isolated interpreter, whose path does not lead here.
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))  # noqa: PTH100, PTH120 - no import yet
@@ -28,19 +27,19 @@ WORKERS = 2
 time of a build, further ones little more."""
 
 
-def sources(folder: str) -> List[str]:
+def sources(folder: str) -> list[str]:
     """Every Python source file beneath `folder`, the largest first, so that the workers' shares come out even."""
     found = []
     for parent, _, names in os.walk(folder):
         for name in names:
             if name.endswith(".py"):
-                path = os.path.join(parent, name)
+                path = os.path.join(parent, name)  # noqa: PTH118 - thousands of them
                 found.append((os.lstat(path).st_size, path))
     return [path for _, path in sorted(found, reverse=True)]
 
 
-def compile_all(paths: List[str], folder: str, recorded: str) -> None:
-    """Write the bytecode of `paths`. A file that does not compile is left without: packages ship templates and the like.
+def compile_all(paths: list[str], folder: str, recorded: str) -> None:
+    """Write the bytecode of `paths`. What does not compile is left without: packages ship templates and the like.
 
     The bytecode is never checked against its source again, since neither changes once it is published.
     """
@@ -78,7 +77,7 @@ def main() -> int:
         workers.append(pid)
     codes = [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in workers]
     for code in filter(None, codes):
-        print(f"compiling bytecode ended with exit code {code}", file=sys.stderr)
+        sys.stderr.write(f"the compiler ended with exit code {code}\n")
     return 1 if any(codes) else 0
 
 

@@ -1,8 +1,8 @@
 """Run one program in a jail: what installs an environment may write where it builds, and nowhere else.
 
-Started by the host as `BASE_INTERPRETER -I -S -B confine.py PLAN PROGRAM [ARGUMENT...]`. Enters the jail and becomes the
-program, which dies with the host. PLAN is JSON: `parent` (the host's process id) and `jail` (what `jail.enter` takes).
-Standard library only.
+Started by the host as `BASE_INTERPRETER -I -S -B confine.py PLAN PROGRAM [ARGUMENT...]`. Enters the jail and becomes
+the program, which dies with the host. PLAN is JSON: `parent` (the host's process id) and `jail` (what `jail.enter`
+takes). Standard library only.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import json
 import os
 import signal
 import sys
-from typing import Any, Dict  # noqa: UP035 - Python 3.9
+from typing import Any
 
 # Run as a file by an isolated interpreter, whose path does not lead here.
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))  # noqa: PTH100, PTH120 - no import yet
@@ -32,23 +32,23 @@ def die_with(parent: int) -> None:
         os._exit(1)
 
 
-def enter(plan: Dict[str, Any]) -> bool:
+def enter(plan: dict[str, Any]) -> bool:
     """Tie this process to the host and confine it; False, and why on stderr, when the jail cannot be had."""
     die_with(plan["parent"])
     try:
         jail.enter(**plan["jail"])
     except jail.Unavailable as error:
-        print(error, file=sys.stderr)
+        sys.stderr.write(f"{error}\n")
         return False
     return True
 
 
-def main() -> int:
-    """Become the program in argv; returns only when the jail cannot be had."""
+def main() -> None:
+    """Become the program in argv, unless the jail cannot be had."""
     if not enter(json.loads(sys.argv[1])):
-        return JAIL_UNAVAILABLE
+        sys.exit(JAIL_UNAVAILABLE)
     os.execv(sys.argv[2], sys.argv[2:])  # noqa: S606 - there is no shell to speak of
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

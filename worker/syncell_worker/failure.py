@@ -68,7 +68,7 @@ def _attributes(error: BaseException) -> dict[str, Any]:
                 value = os.fspath(value)  # noqa: PLW2901 - the plain form of the same thing
             if type(value) in (str, int, float, bool) and not name.startswith("_"):
                 values.faithful(value)
-                found[name] = _shorten(value) if isinstance(value, str) else value
+                found[_shorten(name)] = _shorten(value) if isinstance(value, str) else value
     except BaseException:
         return {}
     return {name: value for name, value in found.items() if not isinstance(value, int) or abs(value) < 2**63}

@@ -7,6 +7,7 @@ never shadows an installed package.
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 import enum
 import importlib.util
@@ -15,6 +16,7 @@ import pathlib
 import re
 import sys
 import typing
+from collections.abc import Iterator
 from types import ModuleType
 from typing import Any, Callable, Union
 
@@ -72,11 +74,10 @@ def find_class(module: ModuleType, class_name: str) -> type:
 
 def build(syncer_class: type, options: dict[str, Any]) -> Any:
     """The syncer's object. Raises `OptionProblems`, `ManifestProblems`, or what the syncer's constructor raises."""
-    arguments = dict(options) if _validates_itself(syncer_class) else _convert(syncer_class, options)
     try:
-        syncer = syncer_class(**arguments)
+        syncer = syncer_class(**_arguments(syncer_class, options))
     except Exception as error:
-        problems = _validation_problems(error)
+        problems = _validation_problems(error, options)
         if problems is None:
             raise
         raise OptionProblems(problems) from None
@@ -90,11 +91,19 @@ def members(syncer: Any) -> list[str]:
     return [member for member in _OPTIONAL_MEMBERS if callable(getattr(syncer, member, None))]
 
 
-def _validates_itself(syncer_class: type) -> bool:
-    return any(hasattr(syncer_class, mark) for mark in ("__pydantic_validator__", "__pydantic_model__", "__fields__"))
+def _arguments(syncer_class: type, options: dict[str, Any]) -> dict[str, Any]:
+    """The constructor's arguments: options as they are for a class of pydantic's, which validates them itself."""
+    model = getattr(syncer_class, "__pydantic_model__", None)
+    if model is not None:
+        # A dataclass of pydantic 1 takes fields, not aliases: its model reads both, and drops what it does not know.
+        parsed = model(**options)
+        return {field.name: getattr(parsed, field.name) for field in dataclasses.fields(syncer_class) if field.init}
+    if hasattr(syncer_class, "__pydantic_validator__") or hasattr(syncer_class, "__fields__"):
+        return options
+    return _convert(syncer_class, options)
 
 
-def _validation_problems(error: Exception) -> list[wire.Problem] | None:
+def _validation_problems(error: Exception, options: dict[str, Any]) -> list[wire.Problem] | None:
     """The fields that a pydantic of any version refused, or None when this is some other exception."""
     if type(error).__name__ != "ValidationError" or not callable(getattr(error, "errors", None)):
         return None
@@ -102,8 +111,27 @@ def _validation_problems(error: Exception) -> list[wire.Problem] | None:
     for found in error.errors():  # type: ignore[attr-defined]
         where = ".".join(str(part) for part in found.get("loc", ())) or "options"
         given = f" (got {type(found['input']).__name__})" if "input" in found and found["type"] != "missing" else ""
-        problems.append(wire.Problem(where, f"{found.get('msg', 'refused')}{given}"))
+        message = str(found.get("msg", "refused"))
+        for text in _texts(options):  # a validator of the syncer's own may quote what it refuses
+            message = message.replace(text, "...")
+        problems.append(wire.Problem(where, f"{message}{given}"))
     return problems
+
+
+_SHORTEST_SECRET = 4  # characters; hiding what is shorter would only make messages unreadable
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """Every text in a value, as it is and as `repr` shows it."""
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, list):
+        for item in value:
+            yield from _texts(item)
+    elif value is not None and not isinstance(value, bool):
+        text = str(value)
+        if len(text) >= _SHORTEST_SECRET:
+            yield from (text, repr(text)[1:-1])
 
 
 def _convert(syncer_class: type, options: dict[str, Any]) -> dict[str, Any]:
@@ -171,7 +199,7 @@ def convert(value: Any, annotation: Any) -> Any:
         return _convert_literal(value, typing.get_args(annotation))
     if isinstance(annotation, type) and issubclass(annotation, enum.Enum):
         return _convert_enum(value, annotation)
-    if annotation not in _SCALARS or isinstance(value, annotation):
+    if not isinstance(annotation, type) or annotation not in _SCALARS or isinstance(value, annotation):
         return value
     if isinstance(value, str):
         try:

@@ -34,30 +34,48 @@ def batches(result: Any) -> Batches:
     size, number = _FIRST_BATCH_ROWS, 0
     while True:
         batch: list[Any] = []
-        started = time.monotonic()
+        more = False
         failure: BaseException | None = None
+        started = time.monotonic()
         try:
-            batch.extend(islice(rows, size))
+            more = _fill(batch, rows, size) if number else _begin(batch, rows, size)
         except BaseException as error:
             failure = error
+        # Only what the rows themselves take counts, not how long the host is busy with them.
+        seconds = time.monotonic() - started
         if batch:
-            yield as_dicts(batch, number), len(batch) == size
+            yield as_dicts(batch, number), more
         if failure is not None:
             raise failure
-        if len(batch) < size:
+        if not more:
             return
         number += len(batch)
-        seconds = time.monotonic() - started
         if seconds > _BATCH_SECONDS:
-            size = max(1, int(size * _BATCH_SECONDS / seconds))
+            size = max(1, int(len(batch) * _BATCH_SECONDS / seconds))
         else:
             size = min(size * 2, values.BATCH_ROWS)
 
 
-def rebatch(batches: Iterable[Any]) -> Batches:
+def _begin(batch: list[Any], rows: Iterator[Any], size: int) -> bool:
+    """Fill the first batch, but not for longer than rows should wait: nobody knows yet how slow they are."""
+    deadline = time.monotonic() + _BATCH_SECONDS
+    for row in rows:
+        batch.append(row)
+        if len(batch) == size or time.monotonic() > deadline:
+            return True
+    return False
+
+
+def _fill(batch: list[Any], rows: Iterator[Any], size: int) -> bool:
+    """Fill a batch; whether there may be more."""
+    batch.extend(islice(rows, size))
+    return len(batch) == size
+
+
+def rebatch(batches: Any) -> Batches:
     """The batches of a syncer's own `load_batches`, cut where they are larger."""
     number = 0
-    for batch in batches:
+    for batch in _iterable(batches):
         held = batch if isinstance(batch, list) else list(_iterable(batch))
         for start in range(0, len(held), values.BATCH_ROWS):
             piece = held[start : start + values.BATCH_ROWS]
@@ -87,13 +105,14 @@ def _fields(row: Any) -> dict[str, Any]:
 
 
 # What a row may be besides a mapping: a row of SQLAlchemy (both generations), a model of pydantic 2 or 1, a dataclass,
-# a named tuple.
+# a named tuple, or (last, since a column may be called `keys`) what `dict` takes for a mapping, such as sqlite3.Row.
 _ROW_FORMS: list[Any] = [
     (lambda row: isinstance(getattr(row, "_mapping", None), Mapping), lambda row: dict(row._mapping)),
     (lambda row: hasattr(row, "model_dump"), lambda row: row.model_dump()),
     (lambda row: hasattr(row, "__fields__") and hasattr(row, "dict"), lambda row: row.dict()),
     (lambda row: dataclasses.is_dataclass(row) and not isinstance(row, type), _fields),
     (lambda row: hasattr(row, "_asdict"), lambda row: row._asdict()),
+    (lambda row: callable(getattr(row, "keys", None)), dict),
 ]
 
 
@@ -111,6 +130,8 @@ def _iterable(result: Any) -> Iterable[Any]:
 
 def _of_pandas(frame: Any) -> Iterator[Any]:
     names = [str(name) for name in frame.columns]
+    if len(set(names)) < len(names):
+        raise NotRows(f"load returned a DataFrame with two columns of the same name: {', '.join(names):.200}")
     for start in range(0, len(frame), values.BATCH_ROWS):
         piece = frame.iloc[start : start + values.BATCH_ROWS]
         columns = [piece.iloc[:, position].tolist() for position in range(len(names))]

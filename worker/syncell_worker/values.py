@@ -18,6 +18,7 @@ import gc
 import uuid
 import zoneinfo
 from collections.abc import Sequence
+from itertools import chain
 from operator import attrgetter, itemgetter
 from typing import Any, Callable, Optional, TypedDict
 
@@ -73,17 +74,16 @@ class Encoder:
         frame = self._encode_one(rows)
         if len(frame.body) > BATCH_BYTES and len(rows) > 1:
             size = max(1, len(rows) * BATCH_BYTES // (2 * len(frame.body)))
-            frames = [self._encode_one(rows[start : start + size]) for start in range(0, len(rows), size)]
-        else:
-            frames = [frame]
-        for piece in frames:
-            if len(piece.head) + len(piece.body) > wire.MAX_PAYLOAD:
-                raise Unfaithful(
-                    f"a row of {len(piece.body)} bytes near row {self._rows_seen} is larger than a frame may be "
-                    f"({wire.MAX_PAYLOAD} bytes)"
-                )
+            return [piece for start in range(0, len(rows), size) for piece in self.encode(rows[start : start + size])]
+        if len(frame.head) > wire.MAX_HEAD:
+            raise Unfaithful(f"row {self._rows_seen} has {len(frame.columns)} columns, more than a frame can name")
+        if len(frame.head) + len(frame.body) > wire.MAX_PAYLOAD:
+            raise Unfaithful(
+                f"row {self._rows_seen} of {len(frame.body)} bytes is larger than a frame may be "
+                f"({wire.MAX_PAYLOAD} bytes)"
+            )
         self._rows_seen += len(rows)
-        return frames
+        return [frame]
 
     def _encode_one(self, rows: Batch) -> wire.Rows:
         try:
@@ -92,7 +92,7 @@ class Encoder:
                 body = self._encode(rows)
                 columns = tuple(self._columns) if types else ()
                 return wire.Rows(len(rows), columns, types, wire.encode_head(len(rows), columns, types), body)
-        except (ArithmeticError, UnicodeEncodeError, TypeError):
+        except (ArithmeticError, LookupError, ValueError, TypeError):
             pass  # an integer beyond 64 bits, a lone surrogate, a row that is no dict: below, value by value
         return self._encode_exactly(rows)
 
@@ -124,6 +124,11 @@ class Encoder:
                 return None
             if name:
                 types[column] = name
+            elif any(value is not None for value in held):
+                # Typed in the last batch, plain in this one. A plain value may equal one that is not (1, Decimal(1)),
+                # so what was taken out may have been another column's: look again.
+                self._typed = []
+                return self._scan(rows)
         return types
 
     def _take_typed(self, rows: Batch, values: list[Any]) -> dict[str, list[Any]] | None:
@@ -139,28 +144,21 @@ class Encoder:
 
     def _encode_exactly(self, rows: Batch) -> wire.Rows:
         """The careful way: rows of different keys, columns of mixed types, values that need a form of their own."""
-        columns: dict[str, None] = {}
-        for offset, row in enumerate(rows):
-            if type(row) is not dict:
-                raise Unfaithful(f"row {self._rows_seen + offset} is not a mapping but {_type_name(type(row))}")
-            for key in row:
-                if not isinstance(key, str):
-                    raise Unfaithful(
-                        f"row {self._rows_seen + offset} has a column whose name is not text but "
-                        f"{_type_name(type(key))}: {key!r:.80}"
-                    )
-                columns[str(key)] = None
-        types: dict[str, str] = {}
-        exact = [dict(row) for row in rows]
+        exact = [_named(row, self._rows_seen + offset) for offset, row in enumerate(rows)]
+        columns = dict.fromkeys(chain.from_iterable(exact))
         for column in columns:
-            values = [row[column] for row in rows if column in row]
+            if _has_surrogates(column):
+                raise Unfaithful(f"column {column!r}: its name is not Unicode text")
+        types: dict[str, str] = {}
+        for column in columns:
+            values = [row[column] for row in exact if column in row]
             name = _column_type(values)
             if name:
                 types[column] = name
             elif name is None or not self._encodable(values):
                 for offset, row in enumerate(exact):
                     if column in row:
-                        row[column] = self._form(row[column], column, self._rows_seen + offset)
+                        row[column] = _form(row[column], column, self._rows_seen + offset)
         body = self._encode(exact)
         names = tuple(columns) if types else ()
         return wire.Rows(len(rows), names, types, wire.encode_head(len(rows), names, types), body)
@@ -172,13 +170,31 @@ class Encoder:
             return False
         return True
 
-    def _form(self, value: Any, column: str, row: int) -> Any:
-        try:
-            return faithful(value)
-        except RecursionError:
-            raise Unfaithful(f"column {column!r}, row {row}: nested deeper than {MAX_DEPTH} levels") from None
-        except Unfaithful as error:
-            raise Unfaithful(f"column {column!r}, row {row}: {error}") from None
+
+def _named(row: Any, number: int) -> Row:
+    """A copy of the row whose keys are exactly `str`, so that they can be looked up by name."""
+    if type(row) is not dict:
+        raise Unfaithful(f"row {number} is not a mapping but {_type_name(type(row))}")
+    if _ONLY_TEXT.issuperset(map(type, row)):
+        return dict(row)
+    for key in row:
+        if not isinstance(key, str):
+            raise Unfaithful(
+                f"row {number} has a column whose name is not text but {_type_name(type(key))}: {key!r:.80}"
+            )
+    return {str.__str__(key): value for key, value in row.items()}
+
+
+def _form(value: Any, column: str, row: int) -> Any:
+    try:
+        return faithful(value)
+    except RecursionError:
+        raise Unfaithful(f"column {column!r}, row {row}: nested deeper than {MAX_DEPTH} levels") from None
+    except Unfaithful as error:
+        raise Unfaithful(f"column {column!r}, row {row}: {error}") from None
+    except Exception as error:  # the value's class is foreign code
+        kind = _type_name(type(value))
+        raise Unfaithful(f"column {column!r}, row {row}: reading a {kind} raised {type(error).__name__}") from error
 
 
 def _column_type(values: Sequence[Any]) -> str | None:
@@ -192,7 +208,10 @@ def _column_type(values: Sequence[Any]) -> str | None:
     name = _TYPED.get(kinds.pop()) if len(kinds) == 1 else None
     if name in ("datetime", "time"):
         # msgpack's timestamp keeps the instant but not the zone: only naive values and UTC go natively.
-        zones = set(map(attrgetter("tzinfo"), values))
+        try:
+            zones = set(map(attrgetter("tzinfo"), values))
+        except TypeError:  # dateutil's zones cannot be hashed
+            return None
         if zones != {None} and not (name == "datetime" and zones == {dt.timezone.utc}):
             return None
     return name
@@ -210,20 +229,22 @@ def faithful(value: Any, depth: int = 0) -> Any:
     form = _FORMS.get(kind)
     if form is not None:
         return form(value)
-    if depth > MAX_DEPTH:
+    if depth >= MAX_DEPTH:
         raise RecursionError
     if kind is list or kind is tuple:
         return [faithful(item, depth + 1) for item in value]
     if kind is dict:
         return _faithful_dict(value, depth)
-    return faithful(_plain_equal(value), depth + 1)
+    return faithful(_plain_equal(value), depth)
 
 
 def _faithful_dict(value: Row, depth: int) -> Row:
     for key in value:
         if not isinstance(key, str):
             raise Unfaithful(f"a dict inside the value has a key that is not text but {_type_name(type(key))}")
-    return {str(key): faithful(item, depth + 1) for key, item in value.items()}
+        if _has_surrogates(key):
+            raise Unfaithful(f"a dict inside the value has the key {key!r}, which is not Unicode text")
+    return {str.__str__(key): faithful(item, depth + 1) for key, item in value.items()}
 
 
 def _plain_equal(value: Any) -> Any:
@@ -234,30 +255,41 @@ def _plain_equal(value: Any) -> Any:
     package = kind.__module__.partition(".")[0]
     if package == "pandas" and kind.__name__ in ("NaTType", "NAType"):
         return None
-    if package == "pandas" and kind.__name__ == "Timestamp":
-        return value.to_pydatetime(warn=False)
-    if package == "pandas" and kind.__name__ == "Timedelta":
-        return value.to_pytimedelta()
-    if package == "numpy" and hasattr(value, "dtype") and hasattr(value, "item") and not getattr(value, "shape", ()):
+    if package == "pandas" and kind.__name__ in ("Timestamp", "Timedelta"):
+        return _of_pandas(value)
+    if package == "numpy" and hasattr(value, "dtype") and hasattr(value, "tolist"):
         return _of_numpy(value)
-    if package == "numpy" and hasattr(value, "tolist"):
-        return value.tolist()
     for base, make in _BASES:
         if isinstance(value, base):
             return make(value)
     raise Unfaithful(f"{_type_name(kind)} has no faithful form")
 
 
+def _of_pandas(value: Any) -> Any:
+    if type(value).__name__ == "Timestamp":
+        nanoseconds, plain = value.nanosecond, value.to_pydatetime(warn=False)
+    else:
+        nanoseconds, plain = value.nanoseconds, value.to_pytimedelta()
+    if nanoseconds:
+        raise Unfaithful(
+            f"{_type_name(type(value))} with nanoseconds, which Python's {type(plain).__name__} cannot hold"
+        )
+    return plain
+
+
 def _of_numpy(value: Any) -> Any:
-    if value.dtype.kind in "mM":  # datetime64 and timedelta64: only microseconds and coarser have a Python form
-        as_python = value.astype(f"{value.dtype.kind}8[us]").item()
-        if isinstance(as_python, int):
-            raise Unfaithful(f"{value!r} is outside what Python's datetime can hold")
-        return as_python
-    item = value.item()
-    if type(item) is type(value):
+    times = value.dtype.kind in "mM"
+    if times and value.shape:
+        return list(value)
+    plain = value.tolist()
+    if type(plain) is type(value):
         raise Unfaithful(f"{_type_name(type(value))} has no faithful form")
-    return item
+    if times and isinstance(plain, int):  # so it comes when it is finer than a microsecond, or too far away
+        coarse = value.astype(f"{value.dtype.kind}8[us]")
+        plain = coarse.tolist() if coarse == value else plain
+        if isinstance(plain, int):
+            raise Unfaithful(f"{_type_name(type(value))} with a value that Python's datetime cannot hold")
+    return plain
 
 
 def _plain_datetime(value: dt.datetime) -> dt.datetime:
@@ -275,7 +307,10 @@ _BASES: tuple[tuple[type, Callable[[Any], Any]], ...] = (
     (bytes, lambda value: bytes(memoryview(value))),
     (dt.datetime, _plain_datetime),
     (dt.date, lambda value: dt.date(value.year, value.month, value.day)),
-    (dt.time, lambda value: dt.time.fromisoformat(dt.time.isoformat(value))),
+    (
+        dt.time,
+        lambda value: dt.time(value.hour, value.minute, value.second, value.microsecond, value.tzinfo, fold=value.fold),
+    ),
     (dt.timedelta, lambda value: dt.timedelta(value.days, value.seconds, value.microseconds)),
     (decimal.Decimal, decimal.Decimal),
     (uuid.UUID, lambda value: uuid.UUID(int=value.int)),
@@ -297,24 +332,44 @@ def _ext(code: int, text: str) -> msgspec.msgpack.Ext:
     return msgspec.msgpack.Ext(code, text.encode("utf-8", "surrogatepass"))
 
 
-def _zoned(value: dt.datetime) -> str:
+def _zoned(value: dt.datetime | dt.time) -> str:
     """ISO 8601, with the zone's name behind it when it has one (RFC 9557)."""
     zone = value.tzinfo
-    key = getattr(zone, "key", None) if isinstance(zone, zoneinfo.ZoneInfo) else None
-    return f"{value.isoformat()}[{key}]" if key else value.isoformat()
+    key = zone.key if isinstance(zone, zoneinfo.ZoneInfo) else None
+    if key:
+        return f"{value.isoformat()}[{key}]"
+    if zone is not None and value.utcoffset() is None:
+        raise Unfaithful(f"its zone {zone!r} has neither a name nor a fixed offset")
+    return value.isoformat()
 
 
 def _of_zoned(text: str) -> dt.datetime:
     written, _, key = text.partition("[")
     value = dt.datetime.fromisoformat(written)
-    if key:
-        try:
-            zoned = value.astimezone(zoneinfo.ZoneInfo(key.rstrip("]")))
-        except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
-            return value  # a zone that this machine does not know: the offset still says the instant
-        if zoned.replace(tzinfo=None) == value.replace(tzinfo=None):
-            return zoned
+    zone = _zone(key)
+    if zone is not None:
+        # The offset says which of the two readings is meant where clocks are set back, or forward.
+        for fold in (0, 1):
+            zoned = value.replace(tzinfo=zone, fold=fold)
+            if zoned.utcoffset() == value.utcoffset():
+                return zoned
     return value
+
+
+def _of_zoned_time(text: str) -> dt.time:
+    written, _, key = text.partition("[")
+    value = dt.time.fromisoformat(written)
+    return value.replace(tzinfo=_zone(key)) if key else value
+
+
+def _zone(key: str) -> zoneinfo.ZoneInfo | None:
+    """The zone, or None when this machine does not know it: then the offset still says the instant."""
+    if not key:
+        return None
+    try:
+        return zoneinfo.ZoneInfo(key.rstrip("]"))
+    except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
+        return None
 
 
 def _big_int(text: str) -> int:
@@ -327,7 +382,7 @@ _MICROSECOND = dt.timedelta(microseconds=1)
 _FORMS: dict[type, Callable[[Any], Any]] = {
     dt.datetime: lambda value: _ext(_DATETIME, _zoned(value)),
     dt.date: lambda value: _ext(_DATE, value.isoformat()),
-    dt.time: lambda value: _ext(_TIME, value.isoformat()),
+    dt.time: lambda value: _ext(_TIME, _zoned(value)),
     dt.timedelta: lambda value: _ext(_TIMEDELTA, str(value // _MICROSECOND)),
     decimal.Decimal: lambda value: _ext(_DECIMAL, str(value)),
     uuid.UUID: lambda value: _ext(_UUID, str(value)),
@@ -336,7 +391,7 @@ _READERS: dict[int, Callable[[str], Any]] = {
     _INT: _big_int,
     _DATETIME: _of_zoned,
     _DATE: dt.date.fromisoformat,
-    _TIME: dt.time.fromisoformat,
+    _TIME: _of_zoned_time,
     _TIMEDELTA: lambda text: int(text) * _MICROSECOND,
     _DECIMAL: decimal.Decimal,
     _UUID: uuid.UUID,
@@ -358,7 +413,7 @@ def _ext_hook(code: int, data: memoryview) -> Any:
 _decode_plain = msgspec.msgpack.Decoder(list[dict[str, Any]], ext_hook=_ext_hook).decode
 
 
-@functools.lru_cache(maxsize=64)
+@functools.lru_cache(maxsize=32)
 def _decoder(columns: tuple[str, ...], types: tuple[tuple[str, str], ...]) -> Callable[[wire.Buffer], Batch]:
     fields: dict[str, Any] = dict.fromkeys(columns, Any)
     for column, name in types:

@@ -17,7 +17,7 @@ Evolution is additive: a new field has a default, an unknown field is ignored, a
 from __future__ import annotations
 
 import struct
-from typing import Any, Union
+from typing import Annotated, Any, Union
 
 import msgspec
 
@@ -27,14 +27,15 @@ VERSIONS = (1,)
 MAX_PAYLOAD = 64 * 1024 * 1024
 """Bytes. Batches are about 1 MiB; only a single huge row comes near this."""
 
-MAX_HEAD = 1024 * 1024
-"""Bytes. Room for as many columns as any data store has; each distinct head costs its reader a decoder."""
+MAX_HEAD = 512 * 1024
+"""Bytes. Room for a spreadsheet's 16,384 columns; a reader keeps a decoder for each distinct head, so it is bounded."""
 
 _HEADER = struct.Struct(">4I")
 HEADER_SIZE = _HEADER.size
 _CONTROL, _ROWS = 1, 2
 
 Buffer = Union[bytes, bytearray, memoryview]
+Count = Annotated[int, msgspec.Meta(ge=0)]
 
 
 class Message(msgspec.Struct, tag_field="type", omit_defaults=True, kw_only=True):
@@ -102,7 +103,7 @@ class Dump(Message, tag="dump"):
 class End(Message, tag="end"):
     """Host: no more rows for this call. `rows` is how many there were."""
 
-    rows: int = 0
+    rows: Count = 0
 
 
 class Cancel(Message, tag="cancel"):
@@ -116,7 +117,7 @@ class Close(Message, tag="close"):
 class Done(Message, tag="done"):
     """Worker: the call ended well. `rows` is how many were sent or received."""
 
-    rows: int = 0
+    rows: Count = 0
 
 
 class Problem(msgspec.Struct, frozen=True):
@@ -164,7 +165,7 @@ class Rows(msgspec.Struct, frozen=True):
 
 
 class _Head(msgspec.Struct, omit_defaults=True):
-    rows: int
+    rows: Count
     columns: tuple[str, ...] = ()
     types: dict[str, str] = {}
 
@@ -309,7 +310,10 @@ class Connection:
             if kind == _CONTROL:
                 return _decode_message(payload)
             described = _decode_head(payload[:head])
-        except (ValueError, RecursionError) as error:  # msgspec's own errors are ValueErrors, as is text that is not UTF-8
+        except (
+            ValueError,
+            RecursionError,
+        ) as error:  # msgspec's own errors are ValueErrors, as is text that is not UTF-8
             raise RemoteProtocolError(f"a frame that cannot be read: {error}") from None
         return Rows(described.rows, described.columns, described.types, payload[:head], payload[head:])
 

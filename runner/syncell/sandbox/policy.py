@@ -84,6 +84,7 @@ class Policy:
 
     def __init__(
         self,
+        *,
         read: Iterable[Path] = (),
         write: Iterable[Path] = (),
         env: Mapping[str, str] | None = None,

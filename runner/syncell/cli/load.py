@@ -1,0 +1,75 @@
+"""`syncell load`: the rows of a syncer's resource on standard output."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal
+
+import typer
+
+from syncell.cli import console, rows
+from syncell.cli.options import Access, Constraints, Session, identifier_in, spread
+
+TABLE_ROWS = 50
+"""Rows of a table when nothing else is asked for: it is held in memory to be laid out, and read by a person."""
+
+
+@spread
+def load(
+    spec: Annotated[str, typer.Argument(metavar="SPEC", help="Where rows come from: csv://directory=in#orders")],
+    *,
+    access: Access,
+    constraints: Constraints,
+    session: Session,
+    format: Annotated[  # noqa: A002 - the name of the option
+        Literal["jsonl", "csv", "table"] | None,
+        typer.Option(show_default="table on a terminal, else jsonl", help="JSON lines, CSV, or a table to look at."),
+    ] = None,
+    limit: Annotated[
+        int | None,
+        typer.Option(
+            min=1, metavar="ROWS", show_default=f"all; {TABLE_ROWS} of a table", help="Stop after so many rows."
+        ),
+    ] = None,
+) -> None:
+    """Print the rows of a syncer's resource.
+
+    JSON lines hold what JSON has no form for as text: dates and times and durations in ISO 8601, decimals and UUIDs as
+    they are written, bytes in base64; nan and the infinities are null. CSV holds the same without quotes, and nothing
+    for null.
+    """
+    format = format or ("table" if sys.stdout.isatty() else "jsonl")  # noqa: A001
+    if format == "table":
+        limit = limit or TABLE_ROWS
+    with session.runner() as runner:
+        identifier = identifier_in(runner.spec(spec))
+        with console.progress(quiet=session.quiet) as progress:
+            syncer = runner.open(
+                spec, policy=access.policy(), constraints=constraints.requirements(), progress=progress.step
+            )
+        with contextlib.closing(syncer.stream(identifier)) as stream:
+            batches = _first(stream, limit) if limit else stream
+            if format == "table":
+                _print_table([row for batch in batches for row in batch], limit, quiet=session.quiet)
+            else:
+                for text in (rows.json_lines if format == "jsonl" else rows.csv_lines)(batches):
+                    console.put(text)
+
+
+def _print_table(shown: list[rows.Row], limit: int | None, *, quiet: bool) -> None:
+    rows.print_table(shown)
+    if not quiet and not shown:
+        console.say("syncell: no rows")
+    elif not quiet and len(shown) == limit:
+        console.say(f"syncell: the first {limit:,} rows; --limit shows more, --format jsonl or csv all")
+
+
+def _first(batches: Iterator[list[dict[str, Any]]], limit: int) -> Iterator[list[dict[str, Any]]]:
+    """The first rows; the stream is then left, and so cancelled."""
+    for batch in batches:
+        yield batch[:limit]
+        limit -= len(batch)
+        if limit <= 0:
+            return

@@ -1,0 +1,63 @@
+"""The kit: the worker's own code and a private msgspec for one kind of interpreter, as cells find it.
+
+It is never installed into an environment, so a syncer may bring any msgspec of its own. Built once for each version of
+the worker's source and each Python ABI, then read-only, on a shelf like the environments'.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from syncell.environments.build import compile_folder
+from syncell.environments.installer import Installer
+from syncell.environments.interpreters import Interpreter
+from syncell.environments.process import GUEST
+from syncell.environments.recipe import Plan, digest
+from syncell.environments.settings import read_settings
+from syncell.environments.shelf import Shelf
+from syncell.sandbox.private import remove_tree
+
+MSGSPEC = "msgspec>=0.18"
+"""The oldest that has all the worker uses; the newest for each interpreter is taken."""
+
+
+def kit(interpreter: Interpreter, root: Path, environ: Mapping[str, str]) -> Path:
+    """The folder of the kit for an interpreter, under `root`. Raises `EnvironmentBuildError`."""
+    sources = _sources()
+    key = json.dumps(
+        {
+            "abi": interpreter.abi,
+            "msgspec": MSGSPEC,
+            "platform": interpreter.platform,
+            "worker": {name: hashlib.sha256(text).hexdigest() for name, text in sources.items()},
+        },
+        indent=1,
+        sort_keys=True,
+    )
+    shelf, name = Shelf(root), digest(key)
+    shelf.hold(
+        name, key, functools.partial(_build, sources=sources, interpreter=interpreter, environ=environ), lambda: None
+    ).release()
+    return shelf.path(name)
+
+
+def _sources() -> dict[str, bytes]:
+    return {str(path.relative_to(GUEST)): path.read_bytes() for path in sorted(GUEST.rglob("*.py"))}
+
+
+def _build(
+    aside: Path, final: Path, *, sources: Mapping[str, bytes], interpreter: Interpreter, environ: Mapping[str, str]
+) -> None:
+    work = aside / "work"
+    work.mkdir()
+    Installer(interpreter, read_settings(environ), work).install_into(aside, Plan(requirements=(MSGSPEC,)))
+    remove_tree(work)
+    for name, text in sources.items():
+        path = aside / "syncell_worker" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(text)
+    compile_folder(aside, aside, final, interpreter)

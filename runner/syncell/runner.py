@@ -1,0 +1,229 @@
+"""Opens syncers: from what a host or a person writes to a cell that stands ready."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import msgspec
+import platformdirs
+
+from syncell import catalog, transfer
+from syncell.catalog import BrokenSyncer, FoundSyncer
+from syncell.cell import HELLO_SECONDS, Budget, Cell
+from syncell.environments import EnvironmentStore, Lease, Recipe
+from syncell.errors import DataError, Problem, SpecError
+from syncell.logs import SyncerLog
+from syncell.sandbox import Policy, grants, plan, private
+from syncell.spec import Spec, parse_spec, resolve_references
+from syncell.syncer import Syncer
+from syncell_worker import values, wire
+
+Reference = str | os.PathLike[str] | Spec
+
+
+class Runner:
+    """Opens syncers for one application. Use it as a context manager, or `close` it.
+
+    `state_dir` holds what lives as long as a cell, `cache_dir` environments and kits, which can be rebuilt; both
+    follow the XDG base directories by default. `policy` is what syncers are allowed when `open` is told nothing else.
+    """
+
+    def __init__(
+        self,
+        state_dir: str | os.PathLike[str] | None = None,
+        cache_dir: str | os.PathLike[str] | None = None,
+        policy: Policy | None = None,
+    ) -> None:
+        self.state_dir = Path(state_dir or platformdirs.user_state_path("syncell", appauthor=False)).absolute()
+        self.cache_dir = Path(cache_dir or platformdirs.user_cache_path("syncell", appauthor=False)).absolute()
+        self.policy = policy or Policy()
+        self.environments = EnvironmentStore(self.cache_dir)
+        self._opened: set[Syncer] = set()
+        private.sweep(self._cells)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @property
+    def _cells(self) -> Path:
+        return self.state_dir / "cells"
+
+    def open(
+        self,
+        reference: Reference,
+        options: Mapping[str, Any] | None = None,
+        *,
+        policy: Policy | None = None,
+        constraints: Iterable[str] = (),
+        progress: Callable[[str], None] | None = None,
+    ) -> Syncer:
+        """Open a syncer: a name, a folder, a MANIFEST.json or a spec, with options (which win over the spec's).
+
+        `constraints` bound the versions of its requirements, as pip's do. `progress` gets a line for each step of a
+        build. Raises `SpecError`, `ManifestError`, `OptionsError`, `EnvironmentBuildError`, `SandboxUnavailable`,
+        `SyncerError` (what its import or constructor raised) and what ends a cell.
+        """
+        spec = self.spec(reference)
+        definition = catalog.find(spec.syncer)
+        given, _ = resolve_references({**spec.options, **(options or {})}, os.environ, syncer=definition.manifest.name)
+        policy = policy or self.policy
+        allowed = grants.draw(
+            definition.manifest.name, definition.manifest, given, policy, protected=(self.state_dir, self.cache_dir)
+        )
+        lease = self.environments.acquire(
+            self.recipe(definition, constraints), syncer=definition.manifest.name, progress=progress or _silent
+        )
+        with contextlib.ExitStack() as undo:
+            undo.callback(lease.close)
+            cell = self._start(definition, lease, allowed, policy)
+            undo.callback(cell.end)
+            syncer = Syncer(
+                definition,
+                cell,
+                environment=lease.environment,
+                grants=allowed,
+                limits=policy.limits,
+                on_close=lambda: self._closed(syncer, lease),
+            )
+            _greet(syncer)
+            _send_options(syncer, given)
+            undo.pop_all()
+        self._opened.add(syncer)
+        return syncer
+
+    def copy(
+        self,
+        source: Reference,
+        target: Reference,
+        *,
+        policy: Policy | None = None,
+        constraints: Iterable[str] = (),
+        progress: Callable[[str], None] | None = None,
+        moved: transfer.Progress | None = None,
+    ) -> transfer.CopyReport:
+        """Move the rows of one syncer's resource into another's, both named by a spec with an `#identifier`.
+
+        `moved` is called with the rows and bytes so far. Built-in targets land whole or not at all.
+        """
+        from_spec, to_spec = self.spec(source), self.spec(target)
+        from_identifier, to_identifier = identifier_of(from_spec), identifier_of(to_spec)
+        with (
+            self.open(from_spec, policy=policy, constraints=constraints, progress=progress) as reader,
+            self.open(to_spec, policy=policy, constraints=constraints, progress=progress) as writer,
+        ):
+            return transfer.copy(reader, from_identifier, writer, to_identifier, progress=moved)
+
+    def spec(self, reference: Reference) -> Spec:
+        """What a reference says, read. Raises `SpecError`."""
+        if isinstance(reference, Spec):
+            return reference
+        if isinstance(reference, str):
+            return parse_spec(reference)
+        return Spec(syncer=os.fspath(reference), options={}, identifier=None)
+
+    def recipe(self, definition: FoundSyncer, constraints: Iterable[str] = ()) -> Recipe:
+        """What the environment of a syncer is made from."""
+        return Recipe(
+            requirements=definition.manifest.requirements,
+            constraints=tuple(constraints),
+            python=definition.manifest.python,
+            pylock=definition.folder / "pylock.toml" if (definition.folder / "pylock.toml").exists() else None,
+        )
+
+    def find(self, reference: Reference) -> FoundSyncer:
+        """The syncer that a reference names; nothing of it runs. Raises `SpecError`, `ManifestError`."""
+        return catalog.find(self.spec(reference).syncer)
+
+    def available(self) -> list[FoundSyncer | BrokenSyncer]:
+        """Every syncer that has a name: built in, or declared by an installed distribution."""
+        return catalog.available()
+
+    def close(self) -> None:
+        """Close every syncer that is still open."""
+        for syncer in list(self._opened):
+            syncer.close()
+
+    def _closed(self, syncer: Syncer, lease: Lease) -> None:
+        self._opened.discard(syncer)
+        lease.close()
+
+    def _start(self, definition: FoundSyncer, lease: Lease, allowed: grants.Grants, policy: Policy) -> Cell:
+        environment = lease.environment
+        kit = self.environments.kit(environment.interpreter)
+        folder = private.PrivateFolder(self._cells)
+        try:
+            launch = plan.draw(
+                interpreter=environment.interpreter.executable,
+                kit=kit,
+                readable=[*environment.interpreter.readable, kit, environment.path, definition.folder],
+                private=folder.path,
+                grants=allowed,
+                policy=policy,
+            )
+            cell = Cell(definition.manifest.name, launch, folder, SyncerLog(definition.manifest.name))
+        except BaseException:
+            folder.remove()
+            raise
+        cell.send(launch.offer)
+        return cell
+
+
+def identifier_of(spec: Spec) -> str:
+    """The resource that a spec names. Raises `SpecError` when it names none."""
+    if spec.identifier is None:
+        raise SpecError(
+            spec.syncer, [Problem("identifier", f"which resource? Add it at the end: {spec.syncer}://...#NAME")]
+        )
+    return spec.identifier
+
+
+def _greet(syncer: Syncer) -> None:
+    """Wait for the worker's hello and take down what confines it."""
+    _, hello = syncer.cell.next_event(Budget(HELLO_SECONDS))
+    if isinstance(hello, wire.Failed):
+        syncer.raise_failed(hello)
+    assert isinstance(hello, wire.Hello)
+    syncer.jail, syncer.lacking = tuple(hello.layers), tuple(hello.lacking)
+
+
+def _send_options(syncer: Syncer, options: Mapping[str, Any]) -> None:
+    """Have the worker build the syncer, and wait until it stands."""
+    definition, cell = syncer.definition, syncer.cell
+    paths = [name for name, value in options.items() if isinstance(value, os.PathLike)]
+    plain = {name: os.fspath(value) if name in paths else value for name, value in options.items()}
+    try:
+        (row,) = values.Encoder().encode([plain])
+    except values.Unfaithful as error:
+        raise DataError(f"{syncer.name}: an option cannot cross: {error}") from None
+    cell.send(
+        wire.Open(
+            name=definition.manifest.name,
+            folder=str(definition.folder),
+            syncer_class=definition.manifest.syncer_class,
+            environment=str(syncer.environment.path),
+            options=msgspec.Raw(row.body),
+            option_columns=row.columns,
+            option_types=row.types,
+            paths=paths,
+            log_level=cell.log.level,
+        )
+    )
+    _, opened = cell.next_event(Budget(syncer.limits.wall_seconds))
+    if isinstance(opened, wire.Failed):
+        syncer.raise_failed(opened)
+    assert isinstance(opened, wire.Opened)
+    syncer.name, syncer.members = opened.name, frozenset(opened.members)
+
+
+def _silent(_: str) -> None:
+    return
