@@ -121,7 +121,19 @@ class Runner:
             self.open(from_spec, policy=policy, constraints=constraints, progress=progress) as reader,
             self.open(to_spec, policy=policy, constraints=constraints, progress=progress) as writer,
         ):
-            return transfer.copy(reader, from_identifier, writer, to_identifier, progress=moved)
+            return self.join(reader, from_identifier, writer, to_identifier, moved=moved)
+
+    def join(
+        self,
+        source: Syncer,
+        source_identifier: str,
+        target: Syncer,
+        target_identifier: str,
+        *,
+        moved: transfer.Progress | None = None,
+    ) -> transfer.CopyReport:
+        """Copy between two syncers that are open already. When either fails, the other's call is cancelled."""
+        return transfer.copy(source, source_identifier, target, target_identifier, progress=moved)
 
     def spec(self, reference: Reference) -> Spec:
         """What a reference says, read. Raises `SpecError`."""
@@ -129,7 +141,7 @@ class Runner:
             return reference
         if isinstance(reference, str):
             return parse_spec(reference)
-        return Spec(syncer=os.fspath(reference), options={}, identifier=None)
+        return Spec(syncer=os.path.abspath(reference), options={})  # noqa: PTH100 - a path, whatever it looks like
 
     def recipe(self, definition: FoundSyncer, constraints: Iterable[str] = ()) -> Recipe:
         """What the environment of a syncer is made from."""
