@@ -11,7 +11,7 @@ DEMO = build/demo
 .DELETE_ON_ERROR:
 
 demo: .venv/installed $(DEMO)/in/flights.csv
-	$(BIN)/syncell copy "csv://directory=$(DEMO)/in&delimiter=,#flights" \
+	$(BIN)/syncell copy "csv://directory=$(DEMO)/in#flights" \
 		"sqlite://database_path=$(DEMO)/flights.db&load_strategy=truncate#flights"
 	$(BIN)/python docs/demo/two_generations.py
 

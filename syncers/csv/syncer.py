@@ -28,6 +28,9 @@ Row = dict[str, Any]
 # Rows per batch: larger ones only cost memory, smaller ones time.
 BATCH_ROWS = 1_000
 
+# What is looked for in a file's first line when no delimiter was given; the first is what is written then.
+_DELIMITERS = (",", "|", ";", "\t")
+
 # Characters in one field. The csv module stops at 128 Ki, less than a document or an image in base64; no limit at all
 # would let a quote that is never closed take the rest of a file, however large, into memory. The limit is the
 # process's, which is this syncer's own.
@@ -39,7 +42,7 @@ class CSV:
     """Load and dump delimited text files in one directory. README.md describes every option."""
 
     directory: Path
-    delimiter: str = "|"
+    delimiter: Optional[str] = None
     escape_character: Optional[str] = None
     zipped: bool = False
     date_time_format: Optional[str] = None
@@ -58,7 +61,7 @@ class CSV:
             value = getattr(self, option)
             if value is not None and (len(value) != 1 or value in '"\r\n'):
                 problems.append(f"{option}: expected one character, neither a quote nor a line break, not {value!r}")
-        if self.delimiter == self.escape_character:
+        if self.delimiter is not None and self.delimiter == self.escape_character:
             problems.append(f"escape_character: {self.escape_character!r} is the delimiter already")
         for option, allowed in (("quoting", ("ALL", "MINIMAL")), ("save_strategy", ("APPEND", "OVERWRITE"))):
             value = getattr(self, option).upper()
@@ -93,7 +96,7 @@ class CSV:
             with _utf8(raw) as text:
                 writer = csv.writer(
                     text,
-                    delimiter=self.delimiter,
+                    delimiter=self.delimiter or self._delimiter_in(path, appending=existing is not None),
                     escapechar=self.escape_character,
                     doublequote=self.escape_character is None,
                     quoting=csv.QUOTE_ALL if self.quoting == "ALL" else csv.QUOTE_MINIMAL,
@@ -156,14 +159,25 @@ class CSV:
             raise ValueError(f"{path}, after line {records.line_num:,}: not UTF-8: {error.reason}") from error
 
     def _reader(self, text: TextIO) -> Any:
+        delimiter, lines = self.delimiter, iter(text)
+        if delimiter is None:
+            first = next(lines, "")
+            delimiter, lines = _delimiter_of(first), chain([first], lines)
         # A doubled quote is understood beside the escape character: other programs write both.
-        return csv.reader(text, delimiter=self.delimiter, escapechar=self.escape_character, strict=True)
+        return csv.reader(lines, delimiter=delimiter, escapechar=self.escape_character, strict=True)
+
+    def _delimiter_in(self, path: Path, *, appending: bool) -> str:
+        """The delimiter of the file that rows are appended to, and of a new one."""
+        if not appending:
+            return _DELIMITERS[0]
+        with self._reading(path) as raw, io.TextIOWrapper(raw, encoding="utf-8-sig", newline="") as text:
+            return _delimiter_of(text.readline())
 
     def _check_header(self, columns: list[str], path: Path) -> None:
         repeated = sorted({column for column in columns if columns.count(column) > 1})
         if repeated:
             raise ValueError(f"{path}: the header repeats {', '.join(map(repr, repeated))}; every column needs a name")
-        if len(columns) == 1 and any(other in columns[0] for other in ",;|\t" if other != self.delimiter):
+        if self.delimiter and len(columns) == 1 and any(other in columns[0] for other in _DELIMITERS):
             log.warning("%s has one column, %r; is %r the right delimiter?", path, columns[0], self.delimiter)
 
     @contextlib.contextmanager
@@ -232,6 +246,11 @@ class CSV:
             return as_text(value, self.date_time_format)
         except TypeError as error:
             raise TypeError(f"{where}, column {column!r}: {error}") from error
+
+
+def _delimiter_of(line: str) -> str:
+    """The common delimiter that cuts this line into the most fields."""
+    return max(_DELIMITERS, key=lambda delimiter: len(next(csv.reader([line], delimiter=delimiter), [])))
 
 
 @contextlib.contextmanager

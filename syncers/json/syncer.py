@@ -117,13 +117,17 @@ def _objects(file: TextIO) -> Iterator[Row]:
 def _encode(encoder: json.JSONEncoder, row: Row, where: str) -> str:
     try:
         return encoder.encode(row)
+    except (TypeError, ValueError) as error:
+        columns = ", ".join(repr(column) for column, value in row.items() if not _has_form(encoder, value))
+        raise type(error)(f"{where}, column {columns}: {error}") from error
+
+
+def _has_form(encoder: json.JSONEncoder, value: Any) -> bool:
+    try:
+        encoder.encode(value)
     except (TypeError, ValueError):
-        for column, value in row.items():
-            try:
-                encoder.encode(value)
-            except (TypeError, ValueError) as error:
-                raise type(error)(f"{where}, column {column!r}: {error}") from error
-        raise
+        return False
+    return True
 
 
 def _plain(value: Any) -> Any:
