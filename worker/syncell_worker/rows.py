@@ -112,7 +112,7 @@ _ROW_FORMS: list[Any] = [
     (lambda row: hasattr(row, "__fields__") and hasattr(row, "dict"), lambda row: row.dict()),
     (lambda row: dataclasses.is_dataclass(row) and not isinstance(row, type), _fields),
     (lambda row: hasattr(row, "_asdict"), lambda row: row._asdict()),
-    (lambda row: callable(getattr(row, "keys", None)), dict),
+    (lambda row: callable(getattr(row, "keys", None)) and not isinstance(row, type), dict),
 ]
 
 

@@ -104,13 +104,16 @@ class Encoder:
         matter: the places taken out must hold what those columns hold, so what is left is what the others hold.
         """
         # What a dict refers to are its values, in order: twice as fast as asking each for them. Where a dict also
-        # shows its keys this way (those that ever held a key that was no text), the count is off, and it is None.
+        # shows its keys this way (those that ever held a key that was no text), the count is off. Should a row that
+        # lacks some make up for it, then a typed column is looked up by name in every row, and that fails.
         values = gc.get_referents(*rows)
         keys = set().union(*rows)
-        if keys != self._keys:
-            self._columns, self._keys, self._typed = list(rows[0]), keys, []
         if len(values) != len(rows) * len(keys) or not _ONLY_TEXT.issuperset(map(type, keys)):
             return None
+        if keys != self._keys:
+            if len(rows[0]) != len(keys):
+                return None
+            self._columns, self._keys, self._typed = list(rows[0]), keys, []
         typed = self._take_typed(rows, values)
         if typed is None or not _PLAIN.issuperset(map(type, values)):
             self._typed = [
@@ -338,8 +341,12 @@ def _zoned(value: dt.datetime | dt.time) -> str:
     key = zone.key if isinstance(zone, zoneinfo.ZoneInfo) else None
     if key:
         return f"{value.isoformat()}[{key}]"
-    if zone is not None and value.utcoffset() is None:
-        raise Unfaithful(f"its zone {zone!r} has neither a name nor a fixed offset")
+    if zone is not None:
+        offset = value.utcoffset()
+        if offset is None:
+            raise Unfaithful(f"its zone {zone!r} has neither a name nor a fixed offset")
+        if offset.microseconds:  # Python itself reads such an offset back as another
+            raise Unfaithful(f"its zone's offset {offset} is finer than a second")
     return value.isoformat()
 
 
@@ -420,8 +427,11 @@ def _decoder(columns: tuple[str, ...], types: tuple[tuple[str, str], ...]) -> Ca
         if name not in _TYPE_OF or column not in fields:
             raise wire.RemoteProtocolError(f"column {column!r} of a batch has the unknown type {name!r}")
         fields[column] = Optional[_TYPE_OF[name]]
+    # msgspec drops a name beyond ASCII unless the string already holds its UTF-8 form, as it does once it was written.
+    names = msgspec.msgpack.encode([dict.fromkeys(fields)])
     row = TypedDict("row", fields, total=False)  # type: ignore[misc]
     decoder: Any = msgspec.msgpack.Decoder(list[row], ext_hook=_ext_hook)
+    assert decoder.decode(names) == [dict.fromkeys(fields)]
     return decoder.decode  # type: ignore[no-any-return]
 
 

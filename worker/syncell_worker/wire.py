@@ -310,10 +310,8 @@ class Connection:
             if kind == _CONTROL:
                 return _decode_message(payload)
             described = _decode_head(payload[:head])
-        except (
-            ValueError,
-            RecursionError,
-        ) as error:  # msgspec's own errors are ValueErrors, as is text that is not UTF-8
+        # msgspec's own errors are ValueErrors, and so is text that is not UTF-8.
+        except (ValueError, RecursionError) as error:
             raise RemoteProtocolError(f"a frame that cannot be read: {error}") from None
         return Rows(described.rows, described.columns, described.types, payload[:head], payload[head:])
 

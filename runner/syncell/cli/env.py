@@ -104,7 +104,7 @@ def prune(
     with session.runner() as runner:
         if dry_run:
             before = time.time() - unused_for.total_seconds()
-            listed = [it for it in runner.environments.list() if it.last_used <= before and not it.in_use]
+            listed = tuple(it for it in runner.environments.list() if it.last_used <= before and not it.in_use)
         else:
             listed = runner.environments.prune(unused_for)
     _print(listed, as_json=as_json)
@@ -113,7 +113,7 @@ def prune(
         console.say(f"syncell: {'would free' if dry_run else 'freed'} {size}")
 
 
-def _print(listed: list[Listed], *, as_json: bool) -> None:
+def _print(listed: tuple[Listed, ...], *, as_json: bool) -> None:
     if as_json:
         console.put_json(
             [

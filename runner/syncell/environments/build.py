@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from syncell.environments import distributions, process
-from syncell.environments.installer import Installer
+from syncell.environments.installer import DISK_FULL, Installer, disk_full
 from syncell.environments.interpreters import Interpreter
 from syncell.environments.recipe import Plan
 from syncell.environments.settings import Settings
@@ -111,6 +111,8 @@ def compile_folder(folder: Path, aside: Path, final: Path, interpreter: Interpre
         details={"folder": str(folder), "recorded": str(final / folder.relative_to(aside))},
     )
     if compiled.code != 0:
+        if DISK_FULL.search(compiled.output):
+            raise disk_full(compiled.output)
         said = compiled.output.strip() or f"exit code {compiled.code}"
         raise EnvironmentBuildError(f"its bytecode could not be compiled: {said}", log=compiled.output)
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 import errno
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from syncell.environments import process
@@ -26,8 +26,14 @@ INSTALL_SECONDS = 1800.0
 SHOWN_CHARACTERS = 700
 """Of uv's explanation in a message; `EnvironmentBuildError.log` has all of it."""
 
-# What a source build may read besides: compilers and headers, names and certificates. Nothing of a user.
-_BUILD_TOOLS = ("/usr", "/bin", "/sbin", "/lib", "/lib64", "/etc", "/dev", "/proc", "/sys")
+# What a source build may read besides packages and Python: compilers and headers, certificates, how names are resolved.
+# Nothing of a user, and nothing that only an administrator should see.
+_BUILD_TOOLS = (
+    "/usr", "/bin", "/sbin", "/lib", "/lib64", "/proc", "/sys/devices/system/cpu",
+    "/etc/alternatives", "/etc/ca-certificates", "/etc/group", "/etc/host.conf", "/etc/hosts", "/etc/ld.so.cache",
+    "/etc/localtime", "/etc/nsswitch.conf", "/etc/os-release", "/etc/passwd", "/etc/pki/tls/certs", "/etc/resolv.conf",
+    "/etc/ssl/certs", "/etc/ssl/openssl.cnf", "/dev/null", "/dev/random", "/dev/urandom", "/dev/zero",
+)  # fmt: skip
 
 _NO_WHEEL = (
     "choose a version or an interpreter that has wheels, or have the host allow source builds, which run in a jail: "
@@ -44,7 +50,7 @@ _NEXT_STEPS = {
         "check the network and the package places in this machine's settings of pip and uv, and try again"
     ),
 }
-_DISK_FULL = re.compile(r"No space left on device|os error 28|Disk quota exceeded|os error 122|\[Errno (28|122)\]")
+DISK_FULL = re.compile(r"No space left on device|os error 28|Disk quota exceeded|os error 122|\[Errno (28|122)\]")
 _NOISE = re.compile(r"(Using|Resolved|Prepared|Installed|Built|Building|Downloading|Downloaded|Creating|warning:).*")
 
 
@@ -58,18 +64,21 @@ class Installer:
     source_builds: bool = False
 
     def install(self, python: Path, plan: Plan, writable: Path) -> None:
-        """Install a plan for the interpreter `python` of a virtualenv, all of whose files are under `writable`."""
+        """Install a plan for the interpreter `python` of an empty virtualenv, all of whose files are under `writable`.
+
+        In one run: uv starts that interpreter to ask about it, and may do so no more once a wheel is installed.
+        """
         target = ["--python", str(python), "--link-mode", "clone", "--no-compile-bytecode", *self._choices(plan)]
         if plan.pylock is not None:
-            lock = self._write("pylock.toml", plan.pylock)
-            self._run("install", *target, "--requirements", lock, plan=plan, writable=[writable])
-            return
-        bounds = self._bounds(plan)
-        requirements = self._write("requirements.txt", *plan.requirements)
-        self._run("install", *target, *bounds, "--requirements", requirements, plan=plan, writable=[writable])
-        if plan.without_dependencies:
-            alone = self._write("without-dependencies.txt", *plan.without_dependencies)
-            self._run("install", *target, *bounds, "--no-deps", "--requirements", alone, plan=plan, writable=[writable])
+            files = [self._write("pylock.toml", plan.pylock)]
+        else:
+            target += self._bounds(plan)
+            files = [self._write("requirements.txt", *plan.requirements)]
+            if plan.without_dependencies:
+                alone = self._write("without-dependencies.txt", *plan.without_dependencies)
+                files += [self._resolve(plan, files[0], "--overrides", alone), alone]
+                target.append("--no-deps")
+        self._run("install", *target, *_each("--requirements", files), plan=plan, writable=[writable])
 
     def install_into(self, target: Path, plan: Plan) -> None:
         """Install a plan without dependencies into a plain folder."""
@@ -83,25 +92,27 @@ class Installer:
 
     def lock(self, plan: Plan) -> str:
         """Resolve a plan and return the text of its pylock.toml, with hashes."""
-        lock = self.folder / "pylock.toml"
-        self._run(
-            *("compile", "--quiet", "--format", "pylock.toml", "--no-header", "--output-file", str(lock)),
-            *("--python", str(self.interpreter.executable), *self._choices(plan), *self._bounds(plan)),
-            self._write("requirements.in", *plan.requirements),
-            plan=plan,
-            writable=[],
-        )
-        return lock.read_text("utf-8")
+        requirements = self._write("requirements.in", *plan.requirements)
+        return Path(self._resolve(plan, requirements, "--format", "pylock.toml", to="pylock.toml")).read_text("utf-8")
+
+    def _resolve(self, plan: Plan, requirements: str, *arguments: str, to: str = "resolved.txt") -> str:
+        """Find the versions that fulfil a plan, with what they depend on, and return the file that names them."""
+        resolved = str(self.folder / to)
+        arguments += ("--quiet", "--no-header", "--no-annotate", "--python", str(self.interpreter.executable))
+        chosen = (*arguments, *self._choices(plan), *self._bounds(plan))
+        self._run("compile", requirements, *chosen, "--output-file", resolved, plan=plan, writable=[])
+        return resolved
 
     def _choices(self, plan: Plan) -> list[str]:
         choices = [] if self.source_builds else ["--only-binary", ":all:"]
+        if self.settings.no_index:
+            choices.append("--no-index")
         for name in plan.only_binary:
             choices += ["--only-binary", name]
         return [*choices, *(["--prerelease", "allow"] if plan.prereleases else [])]
 
     def _bounds(self, plan: Plan) -> list[str]:
-        files = [*self.settings.constraints, self._write("constraints.txt", *plan.constraints)]
-        return [word for file in files for word in ("--constraints", file)]
+        return _each("--constraints", [*self.settings.constraints, self._write("constraints.txt", *plan.constraints)])
 
     def _write(self, name: str, *lines: str) -> str:
         path = self.folder / name
@@ -136,9 +147,12 @@ class Installer:
             raise explained(finished, plan)
 
 
+def _each(argument: str, values: Iterable[str]) -> list[str]:
+    return [word for value in values for word in (argument, value)]
+
+
 def _places(plan: Plan, settings: Settings) -> dict[str, str]:
     """The places that a plan names (the host allowed them), before those of the machine."""
-    of_machine = settings.environ
     variables = {}
     if plan.default_index:
         variables["UV_DEFAULT_INDEX"] = plan.default_index[-1]
@@ -148,8 +162,9 @@ def _places(plan: Plan, settings: Settings) -> dict[str, str]:
         ("UV_INSECURE_HOST", plan.trusted_hosts, " "),
     ):
         if places:
-            variables[name] = separator.join([*places, *filter(None, [of_machine.get(name)])])
-            variables.setdefault("UV_INDEX_STRATEGY", of_machine.get("UV_INDEX_STRATEGY", "unsafe-best-match"))
+            variables[name] = separator.join([*places, *filter(None, [settings.environ.get(name)])])
+    if plan.extra_indexes and "UV_INDEX_STRATEGY" not in settings.environ:
+        variables["UV_INDEX_STRATEGY"] = "unsafe-best-match"
     return variables
 
 
@@ -158,25 +173,26 @@ def explained(finished: process.Finished, plan: Plan) -> EnvironmentBuildError:
     log = without_credentials(finished.output)
     if finished.code < 0:
         return EnvironmentBuildError(f"the installer was killed by signal {-finished.code}; try again", log=log)
-    if _DISK_FULL.search(log):
+    if DISK_FULL.search(log):
         return disk_full(log)
     lines = (re.sub(r"^[^\w`(]+", "", line).strip() for line in log.splitlines())
     core = " ".join(line for line in lines if line and not _NOISE.match(line)) or f"exit code {finished.code}"
+    core = core.removeprefix("error: ").replace(" cause: ", ": ")
     if len(core) > SHOWN_CHARACTERS:
         core = f"{core[:SHOWN_CHARACTERS]}..."
-    steps = [step for pattern, step in _NEXT_STEPS.items() if re.search(pattern, log)]
+    steps = [step for pattern, step in _NEXT_STEPS.items() if re.search(pattern, log)][:1]
     blamed = [text for text in plan.constraints if re.search(rf"(?<![\w.-]){re.escape(_name(text))}(?![\w.-])", core)]
     if blamed:
         steps.insert(0, f"of these, {', '.join(blamed)} is a constraint of the host")
-    step = "; ".join(steps[:2]) or "the whole output is in the log of this error"
+    step = "; ".join(steps) or "the whole output is in the log of this error"
     return EnvironmentBuildError(f"{core}\n{step}", log=log)
 
 
 def disk_full(log: str = "") -> EnvironmentBuildError:
     """The error for a full disk, or a user over quota."""
     return EnvironmentBuildError(
-        "the disk is full, or your quota is used up. Free some space (`syncell env prune` removes unused environments), "
-        "or put the cache elsewhere, and try again",
+        "the disk is full, or your quota is used up. Free some space (`syncell env prune` removes unused "
+        "environments), or put the cache elsewhere, and try again",
         log=log,
     )
 

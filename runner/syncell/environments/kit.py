@@ -56,6 +56,7 @@ def _build(
     work.mkdir()
     Installer(interpreter, read_settings(environ), work).install_into(aside, Plan(requirements=(MSGSPEC,)))
     remove_tree(work)
+    (aside / ".lock").unlink(missing_ok=True)  # uv's own
     for name, text in sources.items():
         path = aside / "syncell_worker" / name
         path.parent.mkdir(parents=True, exist_ok=True)

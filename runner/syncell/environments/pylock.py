@@ -39,7 +39,7 @@ def problems(text: str, *, source_builds: bool) -> list[str]:
             found.append(f"{NAME}: a package without a name; make it anew")
         else:
             found += [f"{NAME}: {package['name']}: {problem}" for problem in _package(package, source_builds)]
-    return found
+    return list(dict.fromkeys(found))
 
 
 def _package(package: dict[str, Any], source_builds: bool) -> Iterator[str]:

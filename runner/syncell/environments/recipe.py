@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import itertools
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -221,10 +220,12 @@ class _Reading:
 def _split(arguments: tuple[str, ...]) -> Iterator[tuple[str, str]]:
     """Installer arguments as (name, value), however they are written."""
     with_value = {*_PLACES, *_WITHOUT_EFFECT_WITH_VALUE, "--hash", "--only-binary"}
-    words = itertools.chain.from_iterable(argument.split() for argument in arguments)
-    for word in words:
-        name, equals, value = word.partition("=")
-        yield name, (value if equals or name not in with_value else next(words, ""))
+    words = [word for argument in arguments for word in argument.split()]
+    while words:
+        name, equals, value = words.pop(0).partition("=")
+        if not equals and words and (name in with_value or not words[0].startswith("-")):
+            value = words.pop(0)
+        yield name, value
 
 
 def _canonical(parsed: ParsedRequirement) -> str:

@@ -35,9 +35,8 @@ _DECIDED_HERE = {
 }  # fmt: skip
 
 _DECIDE_CONTENT = (
-    "UV_DEFAULT_INDEX", "UV_INDEX", "UV_INDEX_URL", "UV_EXTRA_INDEX_URL", "UV_FIND_LINKS", "UV_NO_INDEX",
-    "UV_INDEX_STRATEGY", "UV_EXCLUDE_NEWER", "UV_FORK_STRATEGY", "UV_PRERELEASE", "UV_REQUIRE_HASHES", "UV_RESOLUTION",
-    "UV_TORCH_BACKEND",
+    "UV_DEFAULT_INDEX", "UV_INDEX", "UV_INDEX_URL", "UV_EXTRA_INDEX_URL", "UV_FIND_LINKS", "UV_INDEX_STRATEGY",
+    "UV_EXCLUDE_NEWER", "UV_FORK_STRATEGY", "UV_PRERELEASE", "UV_REQUIRE_HASHES", "UV_RESOLUTION", "UV_TORCH_BACKEND",
 )  # fmt: skip
 _FILES_THAT_DECIDE_CONTENT = ("UV_BUILD_CONSTRAINT", "UV_EXCLUDE", "UV_OVERRIDE")
 
@@ -46,11 +45,13 @@ _FILES_THAT_DECIDE_CONTENT = ("UV_BUILD_CONSTRAINT", "UV_EXCLUDE", "UV_OVERRIDE"
 class Settings:
     """The settings in force. `environ` is for uv; `constraints` are files or addresses; `cache` is uv's cache folder.
 
-    `key` holds what decides the content of an environment; `files` what of the settings is read from this machine.
+    `no_index` says that packages come from folders of wheels alone, which uv takes as an argument only. `key` holds
+    what decides the content of an environment; `files` what of the settings is read from this machine.
     """
 
     environ: Mapping[str, str]
     constraints: tuple[str, ...]
+    no_index: bool
     cache: Path
     key: Mapping[str, Any]
     files: tuple[Path, ...]
@@ -61,60 +62,68 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
     pip = _pip_options(environ)
     uv_files = _uv_files(environ)
     configured = [_parsed_toml(path) for path in uv_files]
+    uv = _package_places(environ, pip, configured)
+    network = _network(environ, pip)
+    no_index = pip.get("no-index", "").lower() in ("1", "true", "yes", "on")
+    constraints = tuple(map(_absolute, [*pip.get("constraint", "").split(), *environ.get("UV_CONSTRAINT", "").split()]))
+    files = [
+        *map(str, uv_files),
+        *constraints,
+        *(path for name in _FILES_THAT_DECIDE_CONTENT for path in uv.get(name, "").split()),
+    ]
+    return Settings(
+        environ={**network, **uv, "UV_NO_PROGRESS": "1", "NO_COLOR": "1", "UV_PYTHON_DOWNLOADS": "never"},
+        constraints=constraints,
+        no_index=no_index,
+        cache=_uv_cache(environ, configured),
+        key={
+            "variables": {name: without_credentials(uv[name]) for name in _DECIDE_CONTENT if name in uv},
+            "files": {file: _digest(file) for file in files},
+            "no_index": no_index,
+        },
+        files=(
+            *(_local(file) for file in files if not _remote(file)),
+            *_local_places(uv),
+            *(Path(network[name]) for name in ("SSL_CERT_FILE", "SSL_CERT_DIR", "SSL_CLIENT_CERT") if name in network),
+        ),
+    )
+
+
+def _package_places(
+    environ: Mapping[str, str], pip: Mapping[str, str], configured: Iterable[Mapping[str, Any]]
+) -> dict[str, str]:
+    """uv's variables, with pip's package places added to them."""
     uv = {name: value for name, value in environ.items() if name.startswith("UV_") and name not in _DECIDED_HERE}
     for name in _FILES_THAT_DECIDE_CONTENT:
         if name in uv:
             uv[name] = " ".join(map(_absolute, uv[name].split()))
-
-    if pip_default := pip.get("index-url"):
-        own_default = "UV_DEFAULT_INDEX" in uv or "UV_INDEX_URL" in uv or any(map(_names_default_index, configured))
-        if not own_default:
-            uv["UV_DEFAULT_INDEX"] = pip_default
-    pip_extra = _present(pip.get("extra-index-url", "").split())
-    _extend(uv, "UV_EXTRA_INDEX_URL", " ", pip_extra)
-    uv_links = uv.pop("UV_FIND_LINKS", "")
-    _extend(
-        uv, "UV_FIND_LINKS", ",", _present([*filter(None, uv_links.split(",")), *pip.get("find-links", "").split()])
-    )
-    _extend(uv, "UV_INSECURE_HOST", " ", pip.get("trusted-host", "").split())
-    if pip_extra:
+    named = "UV_DEFAULT_INDEX" in uv or "UV_INDEX_URL" in uv or any(map(_names_default_index, configured))
+    if "index-url" in pip and not named:
+        uv["UV_DEFAULT_INDEX"] = pip["index-url"]
+    if extra := _present(pip.get("extra-index-url", "").split()):
+        _extend(uv, "UV_EXTRA_INDEX_URL", " ", extra)
         # pip looks at all places and takes the best version, uv stops at the first place that knows the name.
         uv.setdefault("UV_INDEX_STRATEGY", "unsafe-best-match")
-    if pip.get("no-index", "").lower() in ("1", "true", "yes", "on"):
-        uv.setdefault("UV_NO_INDEX", "1")
+    links = [*uv.pop("UV_FIND_LINKS", "").split(","), *pip.get("find-links", "").split()]
+    _extend(uv, "UV_FIND_LINKS", ",", _present(filter(None, links)))
+    _extend(uv, "UV_INSECURE_HOST", " ", pip.get("trusted-host", "").split())
     if timeout := pip.get("timeout") or pip.get("default-timeout"):
         uv.setdefault("UV_HTTP_TIMEOUT", timeout)
+    return uv
 
+
+def _network(environ: Mapping[str, str], pip: Mapping[str, str]) -> dict[str, str]:
+    """What passes through besides, with pip's certificates and proxy where there are none."""
     passed = {name: value for name, value in environ.items() if name in _PASSED}
-    if certificates := pip.get("cert") or environ.get("REQUESTS_CA_BUNDLE") or environ.get("CURL_CA_BUNDLE"):
-        passed.setdefault("SSL_CERT_FILE", certificates)
-    if client := pip.get("client-cert"):
-        passed.setdefault("SSL_CLIENT_CERT", client)
-    if proxy := pip.get("proxy"):
-        passed.setdefault("ALL_PROXY", proxy)
-
-    constraints = tuple(map(_absolute, [*pip.get("constraint", "").split(), *environ.get("UV_CONSTRAINT", "").split()]))
-    deciding_files = [*constraints, *(path for name in _FILES_THAT_DECIDE_CONTENT for path in uv.get(name, "").split())]
-    # uv looks for a project's settings from its working folder upwards; it is run where there is none.
-    return Settings(
-        environ={**passed, **uv, "UV_NO_PROGRESS": "1", "NO_COLOR": "1", "UV_PYTHON_DOWNLOADS": "never"},
-        constraints=constraints,
-        cache=_uv_cache(environ, configured),
-        key={
-            "variables": {name: without_credentials(uv[name]) for name in _DECIDE_CONTENT if name in uv},
-            "files": {name: _digest(name) for name in [*map(str, uv_files), *deciding_files]},
-        },
-        files=tuple(
-            _local(place)
-            for place in [
-                *map(str, uv_files),
-                *deciding_files,
-                *_split_places(uv),
-                *(passed[name] for name in ("SSL_CERT_FILE", "SSL_CERT_DIR", "SSL_CLIENT_CERT") if name in passed),
-            ]
-            if not _remote(place)
-        ),
-    )
+    certificates = pip.get("cert") or environ.get("REQUESTS_CA_BUNDLE") or environ.get("CURL_CA_BUNDLE")
+    for name, value in (
+        ("SSL_CERT_FILE", certificates),
+        ("SSL_CLIENT_CERT", pip.get("client-cert")),
+        ("ALL_PROXY", pip.get("proxy")),
+    ):
+        if value:
+            passed.setdefault(name, value)
+    return passed
 
 
 def without_credentials(text: str) -> str:
@@ -194,18 +203,21 @@ def _extend(variables: dict[str, str], name: str, separator: str, more: list[str
 
 
 def _present(places: Iterable[str]) -> list[str]:
-    """The places that are remote or exist: pip passes over a missing folder, and uv refuses to run."""
+    """The places that are remote or exist: a missing folder is passed over, as pip does, where uv refuses to run."""
     return [
         place if _remote(place) else _absolute(place) for place in places if _remote(place) or _local(place).exists()
     ]
 
 
-def _split_places(variables: Mapping[str, str]) -> list[str]:
-    indexes = [
-        name for name in ("UV_DEFAULT_INDEX", "UV_INDEX", "UV_INDEX_URL", "UV_EXTRA_INDEX_URL") if name in variables
+def _local_places(variables: Mapping[str, str]) -> list[Path]:
+    """The folders of wheels, and those that hold an index and the files beside it that it links to."""
+    names = ("UV_DEFAULT_INDEX", "UV_INDEX", "UV_INDEX_URL", "UV_EXTRA_INDEX_URL")
+    indexes = [place.rpartition("=")[2] for name in names for place in variables.get(name, "").split()]
+    links = filter(None, variables.get("UV_FIND_LINKS", "").split(","))
+    return [
+        *(_local(place).parent for place in indexes if not _remote(place)),
+        *(_local(place) for place in links if not _remote(place)),
     ]
-    places = [place.rpartition("=")[2] for name in indexes for place in variables[name].split()]
-    return [*places, *filter(None, variables.get("UV_FIND_LINKS", "").split(","))]
 
 
 def _remote(place: str) -> bool:

@@ -19,7 +19,7 @@ from pathlib import Path
 from syncell.errors import EnvironmentBuildError
 from syncell.sandbox.private import remove_tree
 
-LOCK_SECONDS = 3600.0
+LOCK_SECONDS = 7200.0
 """For whoever builds the same folder to end: longer than a build's own bounds together, so that only a lock held for
 another reason runs into it."""
 
@@ -46,8 +46,9 @@ class Shelf:
         return self._root / digest
 
     def hold(self, digest: str, key: str, build: Build, waiting: Callable[[], None]) -> Lock:
-        """The shared lock of a folder, which is built first when it is not there; `waiting` is called once if need be.
+        """The shared lock of a folder, which is built first when it is not there.
 
+        `waiting` is called when another process has to be waited for.
         Raises what `build` raises, and `EnvironmentBuildError` when the lock cannot be had in time.
         """
         for _ in range(ATTEMPTS):
@@ -66,7 +67,9 @@ class Shelf:
     def digests(self) -> list[str]:
         """Everything that is published."""
         with contextlib.suppress(FileNotFoundError):
-            return sorted(path.name for path in self._root.iterdir() if (path / KEY_NAME).is_file())
+            names = (path.name for path in self._root.iterdir())
+            # A name with a dot is a lock, or a folder aside, which counts as nothing however complete it is.
+            return sorted(name for name in names if "." not in name)
         return []
 
     def in_use(self, digest: str) -> bool:
@@ -90,6 +93,8 @@ class Shelf:
             with self._try_alone(lock.stem) as alone:
                 if alone:
                     self._sweep(lock.stem)
+                    if not self.path(lock.stem).exists():  # a build that failed
+                        lock.unlink(missing_ok=True)
 
     def _ready(self, digest: str, key: str) -> bool:
         with contextlib.suppress(OSError):
@@ -181,8 +186,8 @@ class Lock:
 def close_folders(folder: Path) -> None:
     """Make every folder beneath `folder` read-only, following no links: nothing can be added, removed or replaced.
 
-    The files keep their modes: they may be hard links into the installer's cache, whose other owners they are none of
-    the business of. No jail lets a cell write to them.
+    The files keep their modes: they may be hard links into the installer's cache, which others use. No jail lets a
+    cell write to them.
     """
     for _, _, _, descriptor in os.fwalk(folder, follow_symlinks=False):
         os.fchmod(descriptor, 0o555)
