@@ -18,6 +18,7 @@ PUBLIC = {
     "Environment",
     "EnvironmentBuildError",
     "FoundSyncer",
+    "Inspection",
     "LimitExceeded",
     "Limits",
     "Listed",

@@ -376,13 +376,16 @@ def test_a_hanging_call_is_ended_in_time_and_blamed(runner: Runner, make_syncer:
 
 
 def test_a_stream_that_ignores_its_cancellation_is_ended(
-    runner: Runner, make_syncer: MakeSyncer, monkeypatch: pytest.MonkeyPatch
+    runner: Runner, make_syncer: MakeSyncer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr("syncell.syncer.CANCEL_SECONDS", 0.2)
-    body = "for n in range(1000): yield {'n': n}\nimport time; time.sleep(600)"
-    with runner.open(make_syncer(loading(body))) as acme:
-        stream = acme.stream("orders")
+    asleep = tmp_path / "asleep"
+    os.mkfifo(asleep)
+    body = "for n in range(100): yield {'n': n}\nopen(identifier, 'w').close()\nimport time; time.sleep(600)"
+    with runner.open(make_syncer(loading(body)), policy=Policy(write=[asleep])) as acme:
+        stream = acme.stream(str(asleep))
         next(stream)
+        assert asleep.read_text() == ""  # opens once the syncer opens its end, past the last batch
         stream.close()
         assert not acme.cell.alive
 

@@ -26,7 +26,7 @@ from syncell.errors import (
     WorkerCrashed,
 )
 from syncell.manifest import Manifest, ManifestWarning
-from syncell.runner import Runner
+from syncell.runner import Inspection, Runner
 from syncell.sandbox import Limits, Policy
 from syncell.spec import Spec
 from syncell.syncer import Syncer
@@ -45,6 +45,7 @@ __all__ = [
     "Environment",
     "EnvironmentBuildError",
     "FoundSyncer",
+    "Inspection",
     "LimitExceeded",
     "Limits",
     "Listed",

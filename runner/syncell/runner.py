@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import msgspec
 import platformdirs
@@ -21,9 +22,27 @@ from syncell.logs import SyncerLog
 from syncell.sandbox import Policy, grants, plan, private
 from syncell.spec import Spec, parse_spec, resolve_references
 from syncell.syncer import Syncer
-from syncell_worker import values, wire
+from syncell_worker import schema, values, wire
+
+if TYPE_CHECKING:
+    from syncell.tables import Tables
 
 Reference = str | os.PathLike[str] | Spec
+
+
+Message = TypeVar("Message", bound=wire.Message)
+
+
+@dataclasses.dataclass(frozen=True)
+class Inspection:
+    """What a syncer's class takes and offers.
+
+    `options` is a JSON Schema of an object; `members` are the optional ones: `load_batches`, `dump_batches`,
+    `describe`, `close`.
+    """
+
+    options: dict[str, Any]
+    members: tuple[str, ...]
 
 
 class Runner:
@@ -63,16 +82,20 @@ class Runner:
         reference: Reference,
         options: Mapping[str, Any] | None = None,
         *,
+        tables: Tables | None = None,
         policy: Policy | None = None,
         constraints: Iterable[str] = (),
         progress: Callable[[str], None] | None = None,
     ) -> Syncer:
         """Open a syncer: a name, a folder, a MANIFEST.json or a spec, with options (which win over the spec's).
 
+        `tables` — a SQLAlchemy `MetaData`, tables, or classes with `__table__` — are created in the syncer's database,
+        whatever version of SQLAlchemy it has, before any call.
         `constraints` bound the versions of its requirements, as pip's do. `progress` gets a line for each step of a
         build. Raises `SpecError`, `ManifestError`, `OptionsError`, `EnvironmentBuildError`, `SandboxUnavailable`,
         `SyncerError` (what its import or constructor raised) and what ends a cell.
         """
+        described = _described(tables)
         spec = self.spec(reference)
         definition = catalog.find(spec.syncer)
         given, _ = resolve_references({**spec.options, **(options or {})}, os.environ, syncer=definition.manifest.name)
@@ -80,24 +103,8 @@ class Runner:
         allowed = grants.draw(
             definition.manifest.name, definition.manifest, given, policy, protected=(self.state_dir, self.cache_dir)
         )
-        lease = self.environments.acquire(
-            self.recipe(definition, constraints), syncer=definition.manifest.name, progress=progress or _silent
-        )
-        with contextlib.ExitStack() as undo:
-            undo.callback(lease.close)
-            cell = self._start(definition, lease, allowed, policy)
-            undo.callback(cell.end)
-            syncer = Syncer(
-                definition,
-                cell,
-                environment=lease.environment,
-                grants=allowed,
-                limits=policy.limits,
-                on_close=lambda: self._closed(syncer, lease),
-            )
-            _greet(syncer)
-            _send_options(syncer, given)
-            undo.pop_all()
+        with self._started(definition, allowed, policy, constraints, progress) as syncer:
+            _build(syncer, given, described)
         self._opened.add(syncer)
         return syncer
 
@@ -165,6 +172,61 @@ class Runner:
         for syncer in list(self._opened):
             syncer.close()
 
+    def inspect(
+        self,
+        reference: Reference,
+        *,
+        constraints: Iterable[str] = (),
+        progress: Callable[[str], None] | None = None,
+    ) -> Inspection:
+        """What a syncer's class takes and offers. Its module is imported, in a cell that is granted nothing.
+
+        Raises what `open` raises, `OptionsError` excepted.
+        """
+        definition = self.find(reference)
+        with self._started(definition, grants.Grants(), self.policy, constraints, progress) as syncer, syncer:
+            manifest = definition.manifest
+            syncer.cell.send(
+                wire.Inspect(
+                    name=manifest.name,
+                    folder=str(definition.folder),
+                    syncer_class=manifest.syncer_class,
+                    environment=str(syncer.environment.path),
+                )
+            )
+            inspected = _answer(syncer, wire.Inspected, Budget(syncer.limits.wall_seconds))
+        return Inspection(options=inspected.schema, members=tuple(inspected.members))
+
+    @contextlib.contextmanager
+    def _started(
+        self,
+        definition: FoundSyncer,
+        allowed: grants.Grants,
+        policy: Policy,
+        constraints: Iterable[str],
+        progress: Callable[[str], None] | None,
+    ) -> Iterator[Syncer]:
+        """A syncer whose worker has said hello; its cell is ended and its lease given back when the block raises."""
+        lease = self.environments.acquire(
+            self.recipe(definition, constraints), syncer=definition.manifest.name, progress=progress or _silent
+        )
+        with contextlib.ExitStack() as undo:
+            undo.callback(lease.close)
+            cell = self._start(definition, lease, allowed, policy)
+            undo.callback(cell.end)
+            syncer = Syncer(
+                definition,
+                cell,
+                environment=lease.environment,
+                grants=allowed,
+                limits=policy.limits,
+                on_close=lambda: self._closed(syncer, lease),
+            )
+            hello = _answer(syncer, wire.Hello, Budget(HELLO_SECONDS))
+            syncer.jail, syncer.lacking = tuple(hello.layers), tuple(hello.lacking)
+            yield syncer
+            undo.pop_all()
+
     def _closed(self, syncer: Syncer, lease: Lease) -> None:
         self._opened.discard(syncer)
         lease.close()
@@ -199,16 +261,24 @@ def identifier_of(spec: Spec) -> str:
     return spec.identifier
 
 
-def _greet(syncer: Syncer) -> None:
-    """Wait for the worker's hello and take down what confines it."""
-    _, hello = syncer.cell.next_event(Budget(HELLO_SECONDS))
-    if isinstance(hello, wire.Failed):
-        syncer.raise_failed(hello)
-    assert isinstance(hello, wire.Hello)
-    syncer.jail, syncer.lacking = tuple(hello.layers), tuple(hello.lacking)
+def _answer(syncer: Syncer, kind: type[Message], budget: Budget) -> Message:
+    """The worker's answer of this kind. Raises what it says went wrong instead."""
+    _, event = syncer.cell.next_event(budget)
+    if isinstance(event, wire.Failed):
+        syncer.raise_failed(event)
+    assert isinstance(event, kind)
+    return event
 
 
-def _send_options(syncer: Syncer, options: Mapping[str, Any]) -> None:
+def _described(tables: Tables | None) -> list[schema.Table]:
+    if tables is None:
+        return []
+    from syncell.tables import describe  # SQLAlchemy is for those hosts that have tables
+
+    return describe(tables)
+
+
+def _build(syncer: Syncer, options: Mapping[str, Any], tables: list[schema.Table]) -> None:
     """Have the worker build the syncer, and wait until it stands."""
     definition, cell = syncer.definition, syncer.cell
     paths = [name for name, value in options.items() if isinstance(value, os.PathLike)]
@@ -227,13 +297,11 @@ def _send_options(syncer: Syncer, options: Mapping[str, Any]) -> None:
             option_columns=row.columns,
             option_types=row.types,
             paths=paths,
+            tables=tables,
             log_level=cell.log.level,
         )
     )
-    _, opened = cell.next_event(Budget(syncer.limits.wall_seconds))
-    if isinstance(opened, wire.Failed):
-        syncer.raise_failed(opened)
-    assert isinstance(opened, wire.Opened)
+    opened = _answer(syncer, wire.Opened, Budget(syncer.limits.wall_seconds))
     syncer.name, syncer.members = opened.name, frozenset(opened.members)
 
 

@@ -81,8 +81,8 @@ def _describe(table: sa.Table, problems: list[str]) -> schema.Table:
         elif isinstance(constraint, sa.CheckConstraint) and not getattr(constraint, "_type_bound", False):
             checks.append(schema.Check(name=_name(constraint), text=_text(constraint.sqltext)))
     return schema.Table(
-        name=table.name,
-        schema=table.schema,
+        name=str(table.name),
+        schema=_text_or_none(table.schema),
         comment=table.comment,
         columns=columns,
         primary_key=_names(table.primary_key.columns),
@@ -98,8 +98,8 @@ def _column(column: sa.Column[Any]) -> schema.Column:
     if column.computed is not None or column.identity is not None:
         raise ValueError("a computed or identity column has no plain form; leave it out, or let its database fill it")
     return schema.Column(
-        name=column.name,
-        key=column.key,
+        name=str(column.name),
+        key=str(column.key),
         type=_type(column.type),
         nullable=bool(column.nullable),
         **_server_default(column),
@@ -122,7 +122,13 @@ def _type(kind: sa.types.TypeEngine[Any]) -> schema.ColumnType:
             given = {argument: getattr(generic, argument, None) for argument in arguments}
             values = list(generic.enums) if isinstance(generic, sa.Enum) else []
             return schema.ColumnType(
-                name=name, arguments={key: value for key, value in given.items() if value is not None}, values=values
+                name=name,
+                arguments={
+                    key: str(value) if isinstance(value, str) else value
+                    for key, value in given.items()
+                    if value is not None
+                },
+                values=values,
             )
     raise ValueError(f"the type {kind!r} has no generic form; use a generic type of SQLAlchemy")
 
@@ -141,8 +147,8 @@ def _server_default(column: sa.Column[Any]) -> dict[str, Any]:
 def _foreign_key(constraint: sa.ForeignKeyConstraint) -> schema.ForeignKey:
     return schema.ForeignKey(
         name=_name(constraint),
-        columns=list(constraint.column_keys),
-        refers_to=[element.target_fullname for element in constraint.elements],
+        columns=list(map(str, constraint.column_keys)),
+        refers_to=[str(element.target_fullname) for element in constraint.elements],
         on_delete=constraint.ondelete,
         on_update=constraint.onupdate,
         deferrable=constraint.deferrable,
@@ -153,7 +159,7 @@ def _foreign_key(constraint: sa.ForeignKeyConstraint) -> schema.ForeignKey:
 
 def _indexes(table: sa.Table, problems: list[str]) -> Iterator[schema.Index]:
     for index in sorted(table.indexes, key=lambda index: str(index.name)):
-        columns = [expression.name for expression in index.expressions if isinstance(expression, sa.Column)]
+        columns = [str(expression.name) for expression in index.expressions if isinstance(expression, sa.Column)]
         if len(columns) != len(index.expressions):
             problems.append(f"{table.fullname}: the index {index.name} is on an expression, which has no plain form")
         else:
@@ -165,11 +171,15 @@ def _in_order(constraints: Iterable[Any]) -> list[Any]:
 
 
 def _names(columns: Iterable[Any]) -> list[str]:
-    return [column.name for column in columns]
+    return [str(column.name) for column in columns]
 
 
 def _name(constraint: Any) -> str | None:
-    return str(constraint.name) if isinstance(constraint.name, str) else None
+    return _text_or_none(constraint.name if isinstance(constraint.name, str) else None)
+
+
+def _text_or_none(text: str | None) -> str | None:
+    return None if text is None else str(text)  # a plain one: SQLAlchemy's names are a subclass
 
 
 def _text(clause: Any) -> str:

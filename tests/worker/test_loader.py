@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Literal
 import pydantic
 import pytest
 
-from syncell_worker import loader, wire
+from syncell_worker import lifecycle, loader, options, wire
 
 Write = Callable[..., str]
 SECRET = "hunter2-hunter2"
@@ -94,7 +94,7 @@ def test_dataclasses_and_annotations_of_a_syncer_resolve_in_its_own_module(write
         """
     )
     syncer_class = loader.find_class(loader.import_syncer(folder, "acme"), "Acme")
-    assert loader.build(syncer_class, {"directory": "in"}).directory == pathlib.Path("in")
+    assert lifecycle.build(syncer_class, {"directory": "in"}).directory == pathlib.Path("in")
 
 
 @pytest.mark.parametrize("name", ["my-syncer", "my.syncer", "1st", "zażółć", "json"])
@@ -152,12 +152,12 @@ def test_a_name_may_come_from_the_instance_and_must_come() -> None:
         def __init__(self) -> None:
             self.name = "own"
 
-    assert loader.build(Named, {}).name == "own"
+    assert lifecycle.build(Named, {}).name == "own"
 
     class Nameless: ...
 
     with pytest.raises(loader.ManifestProblems) as refused:
-        loader.build(Nameless, {})
+        lifecycle.build(Nameless, {})
     assert refused.value.problems == [wire.Problem("syncer_class", "class Nameless has no name, and needs it")]
 
 
@@ -198,7 +198,7 @@ def built_with(annotation: Any, value: Any) -> Any:
             self.value = value
 
     Annotated.__init__.__annotations__["value"] = annotation
-    return loader.build(Annotated, {"value": value}).value
+    return lifecycle.build(Annotated, {"value": value}).value
 
 
 @pytest.mark.parametrize(
@@ -266,7 +266,7 @@ def test_text_becomes_the_annotated_type(annotation: Any, given: Any, expected: 
     ids=repr,
 )
 def test_text_that_does_not_fit_is_refused_without_being_quoted(annotation: Any, given: Any, message: str) -> None:
-    with pytest.raises(loader.OptionProblems) as refused:
+    with pytest.raises(options.OptionProblems) as refused:
         built_with(annotation, given)
     assert refused.value.problems == [wire.Problem("value", message)]
 
@@ -278,8 +278,8 @@ def test_every_problem_of_the_options_is_reported_at_once_by_name() -> None:
         port: int = 5432
         timeout: float = 1.0
 
-    with pytest.raises(loader.OptionProblems) as refused:
-        loader.build(Acme, {"prot": SECRET, "unrelated": SECRET, "port": SECRET, "timeout": "1.5"})
+    with pytest.raises(options.OptionProblems) as refused:
+        lifecycle.build(Acme, {"prot": SECRET, "unrelated": SECRET, "port": SECRET, "timeout": "1.5"})
     assert refused.value.problems == [
         wire.Problem("prot", "no such option; did you mean port?"),
         wire.Problem("unrelated", "no such option; known: host, port, timeout"),
@@ -293,12 +293,12 @@ def test_a_class_that_takes_any_keyword_gets_every_option() -> None:
         def __init__(self, port: int = 1, **rest: Any) -> None:
             self.given = {"port": port, **rest}
 
-    assert loader.build(Open, {"port": "5", "anything": "goes"}).given == {"port": 5, "anything": "goes"}
+    assert lifecycle.build(Open, {"port": "5", "anything": "goes"}).given == {"port": 5, "anything": "goes"}
 
 
 def test_a_class_without_a_constructor_takes_no_options() -> None:
-    with pytest.raises(loader.OptionProblems) as refused:
-        loader.build(Base, {"x": 1})
+    with pytest.raises(options.OptionProblems) as refused:
+        lifecycle.build(Base, {"x": 1})
     assert refused.value.problems == [wire.Problem("x", "no such option; known: none")]
 
 
@@ -308,7 +308,7 @@ def test_what_a_constructor_raises_is_the_syncers() -> None:
             raise TypeError("inside")
 
     with pytest.raises(TypeError, match="inside"):
-        loader.build(Broken, {})
+        lifecycle.build(Broken, {})
 
 
 # Classes that validate themselves.
@@ -329,14 +329,14 @@ class Settings(pydantic.BaseModel):
 
 
 def test_pydantic_models_convert_their_own_options() -> None:
-    syncer = loader.build(Settings, {"port": "5", "mode": "fast"})
+    syncer = lifecycle.build(Settings, {"port": "5", "mode": "fast"})
     assert (syncer.port, syncer.mode) == (5, Mode.FAST)
 
 
 def test_what_pydantic_refuses_is_reported_by_field_without_any_value() -> None:
-    options = {"port": SECRET, "mode": SECRET, "token": f"{SECRET}\n'{SECRET}'"}
-    with pytest.raises(loader.OptionProblems) as refused:
-        loader.build(Settings, options)
+    given = {"port": SECRET, "mode": SECRET, "token": f"{SECRET}\n'{SECRET}'"}
+    with pytest.raises(options.OptionProblems) as refused:
+        lifecycle.build(Settings, given)
     told = {problem.where: problem.message for problem in refused.value.problems}
     assert list(told) == ["port", "mode", "token"]
     assert "integer" in told["port"]
@@ -346,16 +346,16 @@ def test_what_pydantic_refuses_is_reported_by_field_without_any_value() -> None:
 
 
 def test_a_value_that_a_validator_quotes_in_pythons_notation_is_left_out_as_well() -> None:
-    with pytest.raises(loader.OptionProblems) as refused:
-        loader.build(Settings, {"port": 1, "token": f"{SECRET}\n{SECRET}"})
+    with pytest.raises(options.OptionProblems) as refused:
+        lifecycle.build(Settings, {"port": 1, "token": f"{SECRET}\n{SECRET}"})
     assert refused.value.problems == [
         wire.Problem("token", "Value error, the token '...' is not a token (got str)"),
     ]
 
 
 def test_a_missing_field_of_a_model_is_reported_by_name() -> None:
-    with pytest.raises(loader.OptionProblems) as refused:
-        loader.build(Settings, {})
+    with pytest.raises(options.OptionProblems) as refused:
+        lifecycle.build(Settings, {})
     assert refused.value.problems == [wire.Problem("port", "Field required")]
 
 
@@ -365,9 +365,9 @@ def test_pydantic_dataclasses_convert_their_own_options() -> None:
         directory: pathlib.Path
         port: int = 1
 
-    assert loader.build(Acme, {"directory": "in", "port": "5"}).port == 5
-    with pytest.raises(loader.OptionProblems) as refused:
-        loader.build(Acme, {"port": [SECRET], "unknown": SECRET})
+    assert lifecycle.build(Acme, {"directory": "in", "port": "5"}).port == 5
+    with pytest.raises(options.OptionProblems) as refused:
+        lifecycle.build(Acme, {"port": [SECRET], "unknown": SECRET})
     assert {problem.where for problem in refused.value.problems} >= {"directory", "port"}
     assert SECRET not in str(refused.value.problems)
 
@@ -389,10 +389,10 @@ def test_dataclasses_of_pydantic_1_take_aliases_and_drop_what_they_do_not_know()
         def __post_init_post_parse__(self) -> None:
             calls.append((self.account, self.port))
 
-    syncer = loader.build(Acme, {"accountName": "x", "port": "5", "unknown": 1})
+    syncer = lifecycle.build(Acme, {"accountName": "x", "port": "5", "unknown": 1})
     assert (syncer.account, syncer.port) == ("x", 5)
     assert calls == [("x", 5)]
-    with pytest.raises(loader.OptionProblems) as refused:
-        loader.build(Acme, {"port": SECRET})
+    with pytest.raises(options.OptionProblems) as refused:
+        lifecycle.build(Acme, {"port": SECRET})
     assert {problem.where for problem in refused.value.problems} == {"accountName", "port"}
     assert SECRET not in str(refused.value.problems)

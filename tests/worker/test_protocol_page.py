@@ -21,7 +21,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 import pytest
 
-from syncell_worker import values, wire
+from syncell_worker import schema, values, wire
 
 PAGE = Path(__file__).parents[2].joinpath("docs", "protocol.md").read_text("utf-8")
 GOLDEN = Path(__file__).parent / "golden"
@@ -289,7 +289,7 @@ def table(text: str) -> list[list[str]]:
 TYPE_NAMES = {
     int: "int", str: "text", wire.Count: "count", msgspec.Raw: "any", list[int]: "list[int]", list[str]: "list[text]",
     tuple[str, ...]: "list[text]", dict[str, int]: "map[int]", dict[str, str]: "map[text]", dict[str, Any]: "map[any]",
-    list[wire.Problem]: "list[problem]",
+    list[wire.Problem]: "list[problem]", list[schema.Table]: "list[table]",
 }  # fmt: skip
 
 

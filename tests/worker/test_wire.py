@@ -66,6 +66,11 @@ CONVERSATION: list[tuple[str, str, int, Any]] = [
     ("close", HOST, 0, wire.Close()),
     ("closed", WORKER, 0, wire.Closed()),
 ]
+# Instead of `open`, and its answer: a conversation of its own.
+INSPECTING = [
+    ("inspect", HOST, wire.Inspect(name="acme", folder="/srv/acme", syncer_class="Acme", environment="/srv/env")),
+    ("inspected", WORKER, wire.Inspected(schema={"type": "object", "required": ["token"]}, members=["close"])),
+]
 # Instead of `opened`.
 REFUSED = wire.Failed(kind="options", problems=[wire.Problem("port", "expected a whole number, got other text")])
 EVENTS = {name: event for name, _, _, event in CONVERSATION}
@@ -118,8 +123,19 @@ def test_refused_options_have_a_golden_frame_too() -> None:
     assert sides[HOST].state == sides[WORKER].state == "CLOSED"
 
 
-def test_the_conversation_has_every_message() -> None:
-    assert {type(event) for event in EVENTS.values()} == {*wire.Message.__subclasses__(), wire.Rows}
+def test_an_inspection_is_a_conversation_of_its_own_with_golden_frames() -> None:
+    sides, _ = conversation_until("open")
+    sides[HOST].state = "GREETED"
+    for name, sender, event in INSPECTING:
+        frame = bytes.fromhex((GOLDEN / f"{name}.hex").read_text())
+        assert written(sides[sender].send(event)) == frame
+        assert sides[WORKER if sender == HOST else HOST].receive(frame) == [(0, event)]
+    assert sides[HOST].state == sides[WORKER].state == "CLOSED"
+
+
+def test_the_conversations_have_every_message() -> None:
+    events = [*EVENTS.values(), *(event for _, _, event in INSPECTING)]
+    assert {type(event) for event in events} == {*wire.Message.__subclasses__(), wire.Rows}
 
 
 # The table.

@@ -11,23 +11,23 @@ import logging
 from collections.abc import Iterator
 from typing import Any
 
-from syncell_worker import loader, wire
+from syncell_worker import loader, options, wire
 
 # In this order, after the object is built: a dataclass's own; pydantic 1's, in both spellings that were documented;
 # today's.
 _HOOKS = ("__post_init__", "__post_init_post_parse__", "__post_init__post_parse__", "__finalize__")
 
 
-def build(syncer_class: type, options: dict[str, Any]) -> Any:
-    """The syncer's object. Raises `loader.OptionProblems`, `loader.ManifestProblems`, or what its constructor raises."""
+def build(syncer_class: type, given: dict[str, Any]) -> Any:
+    """The syncer's object. Raises `OptionProblems`, `ManifestProblems`, or what its constructor raises."""
     with _counting_hooks(syncer_class) as called:
         try:
-            syncer = syncer_class(**_arguments(syncer_class, options))
+            syncer = syncer_class(**options.arguments(syncer_class, given))
         except Exception as error:
-            problems = loader.validation_problems(error)
+            problems = options.validation_problems(error, given)
             if problems is None:
                 raise
-            raise loader.OptionProblems(problems) from None
+            raise options.OptionProblems(problems) from None
         for hook in _HOOKS:
             if hook not in called and callable(getattr(syncer_class, hook, None)):
                 getattr(syncer, hook)()
@@ -64,26 +64,11 @@ def _engines(syncer: Any, connection: Any) -> Iterator[Any]:
         yield connection  # an Engine stands where a Connection may
 
 
-def _arguments(syncer_class: type, options: dict[str, Any]) -> dict[str, Any]:
-    if _is_pydantic_1_dataclass(syncer_class):
-        # Its model takes aliases and drops what it does not know; the dataclass itself does neither.
-        model: Any = syncer_class.__pydantic_model__  # type: ignore[attr-defined]
-        parsed = model.parse_obj(options)
-        return {name: getattr(parsed, name) for name in model.__fields__}
-    if loader.validates_itself(syncer_class):
-        return options
-    return loader.convert_options(syncer_class, options)
-
-
-def _is_pydantic_1_dataclass(syncer_class: type) -> bool:
-    return "__pydantic_model__" in vars(syncer_class)
-
-
 @contextlib.contextmanager
 def _counting_hooks(syncer_class: type) -> Iterator[set[str]]:
     """The names of the hooks that have been called on the class's objects so far."""
     called: set[str] = set()
-    if _is_pydantic_1_dataclass(syncer_class):
+    if options.is_pydantic_1_dataclass(syncer_class):
         # It took its hooks at decoration and calls those itself; a replacement would not be seen.
         called |= {"__post_init__", "__post_init_post_parse__"}
     counted = [hook for hook in _HOOKS if hook not in called and callable(getattr(syncer_class, hook, None))]

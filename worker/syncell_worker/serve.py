@@ -16,7 +16,7 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-from syncell_worker import failure, jail, loader, rows, values, wire
+from syncell_worker import failure, inspection, jail, lifecycle, loader, options, rows, tables, values, wire
 from syncell_worker.pipe import HostGone, Pipe
 
 _MAX_LOG_TEXT = 8 * 1024  # characters of one record
@@ -32,8 +32,10 @@ def run(wire_in: int, wire_out: int) -> None:
     with contextlib.suppress(HostGone):
         if _greet(pipe):
             pipe.watch_for_hangup()
-            _, opening = pipe.receive()
-            cell = _open(pipe, opening)
+            _, request = pipe.receive()
+            if isinstance(request, wire.Inspect):
+                _inspect(pipe, request)
+            cell = _open(pipe, request) if isinstance(request, wire.Open) else None
             if cell is not None:
                 try:
                     cell.serve()
@@ -75,26 +77,54 @@ def _greet(pipe: Pipe) -> bool:
 
 
 def _open(pipe: Pipe, opening: wire.Open) -> Cell | None:
-    if isinstance(sys.stdout, io.TextIOWrapper):  # a line printed is a line logged, as on a terminal
-        sys.stdout.reconfigure(line_buffering=True)
-    logging.getLogger().addHandler(_WireHandler(pipe))
-    logging.getLogger().setLevel(opening.log_level)
-    try:
-        _enter_environment(opening.environment)
-        module = loader.import_syncer(opening.folder, opening.name)
-        syncer_class = loader.find_class(module, opening.syncer_class)
-        syncer = loader.build(syncer_class, _options(opening))
-        opened = wire.Opened(name=str(syncer.name), members=loader.members(syncer))
-    except loader.ManifestProblems as error:
-        pipe.send(wire.Failed(kind="manifest", problems=error.problems))
-    except loader.OptionProblems as error:
-        pipe.send(wire.Failed(kind="options", problems=error.problems))
-    except BaseException as error:
-        pipe.send(failure.describe(error))
-    else:
+    _log_to(pipe, opening.log_level)
+    with _answering(pipe):
+        syncer_class = _find_class(opening)
+        syncer = lifecycle.build(syncer_class, _options(opening))
+        try:
+            if opening.tables:
+                tables.create(syncer, opening.tables)
+            opened = wire.Opened(name=str(syncer.name), members=loader.members(syncer))
+        except BaseException:
+            lifecycle.close(syncer)
+            raise
         pipe.send(opened)
         return Cell(pipe, syncer)
     return None
+
+
+def _inspect(pipe: Pipe, request: wire.Inspect) -> None:
+    with _answering(pipe):
+        syncer_class = _find_class(request)
+        schema = inspection.options_schema(syncer_class)
+        pipe.send(wire.Inspected(schema=schema, members=loader.members(syncer_class)))
+
+
+@contextlib.contextmanager
+def _answering(pipe: Pipe) -> Iterator[None]:
+    """Tell the host what the block raises, whatever it is."""
+    try:
+        yield
+    except HostGone:
+        raise
+    except loader.ManifestProblems as error:
+        pipe.send(wire.Failed(kind="manifest", problems=error.problems))
+    except options.OptionProblems as error:
+        pipe.send(wire.Failed(kind="options", problems=error.problems))
+    except BaseException as error:
+        pipe.send(failure.describe(error))
+
+
+def _find_class(request: wire.Open | wire.Inspect) -> type:
+    _enter_environment(request.environment)
+    return loader.find_class(loader.import_syncer(request.folder, request.name), request.syncer_class)
+
+
+def _log_to(pipe: Pipe, level: int) -> None:
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a line printed is a line logged, as on a terminal
+        sys.stdout.reconfigure(line_buffering=True)
+    logging.getLogger().addHandler(_WireHandler(pipe))
+    logging.getLogger().setLevel(level)
 
 
 def _enter_environment(environment: str) -> None:
@@ -105,8 +135,8 @@ def _enter_environment(environment: str) -> None:
 
 
 def _options(opening: wire.Open) -> dict[str, Any]:
-    (options,) = values.decode(wire.Rows(1, opening.option_columns, opening.option_types, b"", bytes(opening.options)))
-    return {name: pathlib.Path(value) if name in opening.paths else value for name, value in options.items()}
+    (given,) = values.decode(wire.Rows(1, opening.option_columns, opening.option_types, b"", bytes(opening.options)))
+    return {name: pathlib.Path(value) if name in opening.paths else value for name, value in given.items()}
 
 
 class Cell:
@@ -134,13 +164,8 @@ class Cell:
             self._pipe.send(answer, call)
 
     def close(self) -> None:
-        """Close the syncer; what it raises is logged, since nobody waits for it."""
-        close = getattr(self._syncer, "close", None)
-        if callable(close):
-            try:
-                close()
-            except BaseException:
-                logging.getLogger(__name__).exception("close() raised")
+        """Close the syncer, whatever its calls came to."""
+        lifecycle.close(self._syncer)
 
     def _answer(self, call: int, request: wire.Message) -> int:
         if isinstance(request, wire.Load):

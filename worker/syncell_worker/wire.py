@@ -21,6 +21,8 @@ from typing import Annotated, Any, Union
 
 import msgspec
 
+from syncell_worker import schema
+
 VERSIONS = (1,)
 """The protocol versions spoken here, best first."""
 
@@ -78,7 +80,24 @@ class Open(Message, tag="open"):
     option_columns: tuple[str, ...] = ()
     option_types: dict[str, str] = {}
     paths: list[str] = []
+    tables: list[schema.Table] = []
     log_level: int = 30
+
+
+class Inspect(Message, tag="inspect"):
+    """Host, instead of `Open`: import the syncer of `folder` in `environment`, and say what its class takes."""
+
+    name: str
+    folder: str
+    syncer_class: str
+    environment: str
+
+
+class Inspected(Message, tag="inspected"):
+    """Worker: the class's options as a JSON Schema of an object, and its optional members. Then it exits."""
+
+    schema: dict[str, Any]
+    members: list[str] = []
 
 
 class Opened(Message, tag="opened"):
@@ -191,6 +210,9 @@ TRANSITIONS: dict[tuple[str, str, type], str] = {
     ("OFFERED", WORKER, Hello): "GREETED",
     ("OFFERED", WORKER, Failed): "CLOSED",
     ("GREETED", HOST, Open): "OPENING",
+    ("GREETED", HOST, Inspect): "INSPECTING",
+    ("INSPECTING", WORKER, Inspected): "CLOSED",
+    ("INSPECTING", WORKER, Failed): "CLOSED",
     ("OPENING", WORKER, Opened): "READY",
     ("OPENING", WORKER, Failed): "CLOSED",
     ("READY", HOST, Load): "LOADING",
@@ -211,7 +233,7 @@ TRANSITIONS: dict[tuple[str, str, type], str] = {
     ("CLOSING", WORKER, Closed): "CLOSED",
 }
 _CALL_STATES = {"LOADING", "DUMPING", "SETTLING"}
-_LOG_STATES = {"GREETED", "OPENING", "READY", "LOADING", "DUMPING", "SETTLING", "CLOSING"}
+_LOG_STATES = {"GREETED", "INSPECTING", "OPENING", "READY", "LOADING", "DUMPING", "SETTLING", "CLOSING"}
 
 Event = tuple[int, Any]
 """A call id (0 outside calls) and a message or `Rows`."""
@@ -219,7 +241,7 @@ Event = tuple[int, Any]
 _encoder = msgspec.msgpack.Encoder()
 _decode_head = msgspec.msgpack.Decoder(_Head).decode
 _decode_message = msgspec.msgpack.Decoder(
-    Union[Offer, Hello, Open, Opened, Load, Dump, End, Cancel, Close, Done, Failed, Log, Closed]
+    Union[Offer, Hello, Open, Inspect, Inspected, Opened, Load, Dump, End, Cancel, Close, Done, Failed, Log, Closed]
 ).decode
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Iterator
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
 
@@ -40,9 +40,6 @@ def load(
     they are written, bytes in base64; nan and the infinities are null. CSV holds the same without quotes, and nothing
     for null.
     """
-    format = format or ("table" if sys.stdout.isatty() else "jsonl")  # noqa: A001
-    if format == "table":
-        limit = limit or TABLE_ROWS
     with session.runner() as runner:
         identifier = identifier_in(runner.spec(spec))
         with console.progress(quiet=session.quiet) as progress:
@@ -50,15 +47,16 @@ def load(
                 spec, policy=access.policy(), constraints=constraints.requirements(), progress=progress.step
             )
         with contextlib.closing(syncer.stream(identifier)) as stream:
-            batches = _first(stream, limit) if limit else stream
-            if format == "table":
-                _print_table([row for batch in batches for row in batch], limit, quiet=session.quiet)
+            if format == "table" or (format is None and sys.stdout.isatty()):
+                _print_table(stream, limit or TABLE_ROWS, quiet=session.quiet)
             else:
-                for text in (rows.json_lines if format == "jsonl" else rows.csv_lines)(batches):
-                    console.put(text)
+                pieces = rows.csv_lines if format == "csv" else rows.json_lines
+                for piece in pieces(_first(stream, limit) if limit else stream):
+                    console.put(piece)
 
 
-def _print_table(shown: list[rows.Row], limit: int | None, *, quiet: bool) -> None:
+def _print_table(batches: rows.Batches, limit: int, *, quiet: bool) -> None:
+    shown = [row for batch in _first(batches, limit) for row in batch]
     rows.print_table(shown)
     if not quiet and not shown:
         console.say("syncell: no rows")
@@ -66,7 +64,7 @@ def _print_table(shown: list[rows.Row], limit: int | None, *, quiet: bool) -> No
         console.say(f"syncell: the first {limit:,} rows; --limit shows more, --format jsonl or csv all")
 
 
-def _first(batches: Iterator[list[dict[str, Any]]], limit: int) -> Iterator[list[dict[str, Any]]]:
+def _first(batches: rows.Batches, limit: int) -> Iterator[list[rows.Row]]:
     """The first rows; the stream is then left, and so cancelled."""
     for batch in batches:
         yield batch[:limit]

@@ -102,6 +102,15 @@ class EnvironmentStore:
                 lock.release()
                 raise
 
+    def key(self, recipe: Recipe, *, syncer: str) -> str:
+        """The key under which the environment of a recipe is in the store, or would be once it is built.
+
+        Raises `EnvironmentBuildError` when it never could be.
+        """
+        with _of(syncer):
+            plan, interpreter, settings = self._resolve(recipe)
+            return digest(plan.key(interpreter, settings))
+
     def lock(self, recipe: Recipe, *, syncer: str) -> str:
         """Resolve a recipe anew and return the text of its pylock.toml. Raises `EnvironmentBuildError`."""
         with _of(syncer):
