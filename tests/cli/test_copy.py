@@ -59,9 +59,10 @@ def test_the_report_is_one_json_object_for_a_machine(syncell: Run, orders: Path)
     assert report["bytes"] > 0
 
 
-def test_quiet_says_nothing(syncell: Run, orders: Path) -> None:
-    done = syncell(*COPY, "--quiet")
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+def test_quiet_says_nothing_not_even_to_a_terminal(start: Start, orders: Path, terminal: tuple[int, int]) -> None:
+    process = start(*COPY, "--quiet", stderr=terminal[1])
+    output, _ = process.communicate()
+    assert (process.returncode, output, screen(*terminal)) == (0, b"", "")
 
 
 def test_a_terminal_sees_progress_and_keeps_none_of_it(start: Start, orders: Path, terminal: tuple[int, int]) -> None:

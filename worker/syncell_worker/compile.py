@@ -56,7 +56,7 @@ def compile_file(path: str, recorded: str) -> None:
     with open(path, "rb") as file:  # noqa: PTH123 - as above
         source = file.read()
     try:
-        code = compile(source, recorded, "exec", dont_inherit=True)
+        code = marshal.dumps(compile(source, recorded, "exec", dont_inherit=True))
     except Exception:
         return
     bytecode = importlib.util.cache_from_source(path)
@@ -64,7 +64,7 @@ def compile_file(path: str, recorded: str) -> None:
     with contextlib.suppress(FileNotFoundError):
         os.unlink(bytecode)  # noqa: PTH108 - a wheel's own, which may be a link into the installer's cache
     with open(bytecode, "xb") as file:  # noqa: PTH123 - as above
-        file.write(_HEADER + importlib.util.source_hash(source) + marshal.dumps(code))
+        file.write(_HEADER + importlib.util.source_hash(source) + code)
 
 
 def compile_share(paths: list[str], folder: str, recorded: str) -> int:
