@@ -27,7 +27,7 @@ def run(stage: Stage) -> list[Result]:
     """Seconds of one build, either way."""
     store = EnvironmentStore(stage.folder / "cache")
     recipe = Recipe(requirements=tuple(Requirement(text=text) for text in REQUIREMENTS))
-    with store.acquire(recipe, syncer="benchmark", progress=print) as lease:  # fills the cache of uv
+    with store.acquire(recipe, syncer="benchmark", progress=_silent) as lease:  # fills the cache of uv
         interpreter = lease.environment.interpreter.executable
         versions = lease.environment.versions
     settings = read_settings({**os.environ, "UV_OFFLINE": "1"})
@@ -60,7 +60,7 @@ def run(stage: Stage) -> list[Result]:
 
 def _build(store: EnvironmentStore, recipe: Recipe) -> float:
     os.environ["UV_OFFLINE"] = "1"
-    return seconds(lambda: store.acquire(recipe, syncer="benchmark", progress=lambda _: None))
+    return seconds(lambda: store.acquire(recipe, syncer="benchmark", progress=_silent))
 
 
 def _bare(folder: Path, interpreter: Path, settings: Settings) -> None:
@@ -70,3 +70,7 @@ def _bare(folder: Path, interpreter: Path, settings: Settings) -> None:
         ("pip", "install", "--quiet", "--compile-bytecode", "--python", folder / "bin/python", *REQUIREMENTS),
     ):
         subprocess.run([program, *map(str, command)], env=environ, check=True, cwd="/")
+
+
+def _silent(_: str) -> None:
+    return

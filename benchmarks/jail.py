@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from benchmarks.measure import Goal, Result, Stage, by_turns, seconds
 from benchmarks.opened import open_rows, stream
-from benchmarks.opening import open_milliseconds
+from benchmarks.opening import open_milliseconds, starts
 from syncell import Policy
 
 _OFF = Policy(sandbox="off")
@@ -19,7 +19,7 @@ def _start(stage: Stage) -> Result:
     ours, rivals = by_turns(
         lambda: open_milliseconds(stage, "bare"),
         lambda: open_milliseconds(stage, "bare", _OFF),
-        7 if stage.quick else 21,
+        starts(stage),
     )
     return Result(
         question="open with the jail on, beside off",

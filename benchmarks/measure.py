@@ -18,6 +18,9 @@ from syncell import Runner
 
 T = TypeVar("T")
 
+JOIN_SECONDS = 10.0
+"""For a process of a benchmark's own to end once it has nothing left to do, which takes it no time."""
+
 PAIRS = 7
 """Turns of each side: an odd number, so that a median is one of them."""
 
@@ -121,5 +124,5 @@ def in_child(work: Callable[[], float]) -> float:
     except EOFError:
         raise ChildProcessError("a benchmark's own process ended without a result; what it said is above") from None
     finally:
-        process.join()
+        process.join(JOIN_SECONDS)
     return measured

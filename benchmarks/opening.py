@@ -15,28 +15,32 @@ from syncell.environments import Environment
 
 def run(stage: Stage) -> list[Result]:
     """Milliseconds to open a syncer, and to start an interpreter that imports the same."""
-    pairs = 7 if stage.quick else 21
-    results = []
-    for folder, imports in (("bare", ""), ("imports_sqlalchemy", "sqlalchemy")):
-        with stage.runner.open(SYNCERS / folder) as syncer:
-            rival = _interpreter(syncer.environment, imports)
-        ours, rivals = by_turns(
-            lambda folder=folder: open_milliseconds(stage, folder),  # type: ignore[misc]
-            lambda rival=rival: seconds(lambda: subprocess.run(rival, check=True)) * 1e3,  # type: ignore[misc]
-            pairs,
-        )
-        results.append(
-            Result(
-                question=f"open with a ready environment, the syncer importing {imports or 'nothing'}",
-                name="open",
-                rival=f"python -I -S, importing {imports or 'nothing'}",
-                unit="ms",
-                ours=ours,
-                rivals=rivals,
-                goal=Goal("difference", "at most", 60.0),
-            )
-        )
-    return results
+    return [_compare(stage, "bare", imports=None), _compare(stage, "imports_sqlalchemy", imports="sqlalchemy")]
+
+
+def _compare(stage: Stage, folder: str, imports: str | None) -> Result:
+    with stage.runner.open(SYNCERS / folder) as syncer:
+        rival = _interpreter(syncer.environment, imports)
+    ours, rivals = by_turns(
+        lambda: open_milliseconds(stage, folder),
+        # Without a time-out: with one, `subprocess` looks for the end now and then, and notices it late.
+        lambda: seconds(lambda: subprocess.run(rival, check=True)) * 1e3,
+        starts(stage),
+    )
+    return Result(
+        question=f"open with a ready environment, the syncer importing {imports or 'nothing'}",
+        name="open",
+        rival=f"python -I -S, importing {imports or 'nothing'}",
+        unit="ms",
+        ours=ours,
+        rivals=rivals,
+        goal=Goal("difference", "at most", 60.0),
+    )
+
+
+def starts(stage: Stage) -> int:
+    """Turns of something as short as a start: more, since each says little."""
+    return 7 if stage.quick else 21
 
 
 def open_milliseconds(stage: Stage, folder: str, policy: Policy | None = None) -> float:
@@ -47,8 +51,9 @@ def open_milliseconds(stage: Stage, folder: str, policy: Policy | None = None) -
     return taken * 1e3
 
 
-def _interpreter(environment: Environment, imports: str) -> list[str]:
+def _interpreter(environment: Environment, imports: str | None) -> list[str]:
     """The rival's command. It leaves as soon as it has imported: taking an interpreter down is no part of a start."""
-    path = f"sys.path.append({str(environment.site_packages)!r})"
-    code = f"import sys, posix; {path}; {imports and f'import {imports}; '}posix._exit(0)"
-    return [str(environment.interpreter.executable), "-I", "-S", "-c", code]
+    code = "import sys, posix; "
+    if imports:
+        code += f"sys.path.append({str(environment.site_packages)!r}); import {imports}; "
+    return [str(environment.interpreter.executable), "-I", "-S", "-c", f"{code}posix._exit(0)"]

@@ -10,13 +10,10 @@ import multiprocessing
 from collections.abc import Iterator
 from multiprocessing.connection import Connection
 
-from benchmarks.measure import Goal, Result, Stage, by_turns, seconds
+from benchmarks.measure import JOIN_SECONDS, Goal, Result, Stage, by_turns, seconds
 from benchmarks.opened import open_rows, stream
 from benchmarks.syncers.rows.syncer import make_rows
 from syncell_worker.values import BATCH_ROWS
-
-JOIN_SECONDS = 10.0
-"""For the rival's process to end once it is told to, which it does at once."""
 
 
 def run(stage: Stage) -> list[Result]:

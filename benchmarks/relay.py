@@ -11,7 +11,7 @@ from syncell import transfer
 
 
 def run(stage: Stage) -> list[Result]:
-    """Seconds of a copy either way, and the processor seconds that the host itself spends on it."""
+    """Rows per second of a copy either way, and the processor seconds that the host itself spends on it."""
     rows = 50_000 if stage.quick else 300_000
     with open_rows(stage.runner, rows) as source, open_rows(stage.runner, 1) as target:
         name = str(rows)

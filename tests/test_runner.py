@@ -15,8 +15,8 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
-from conftest import MakeSyncer
 
+from conftest import MakeSyncer
 from syncell import EnvironmentBuildError, Policy, Runner, SandboxUnavailable, SpecError
 
 TELLING = """
@@ -53,14 +53,14 @@ def test_every_form_of_reference_opens_the_same_syncer(
     folder = make_syncer(TELLING)
     definition = tmp_path / "acme.toml"
     definition.write_text(f'manifest = "{folder}/MANIFEST.json"\n[configuration]\nmodule = "json"\n')
-    reference = {
+    references: dict[str, str | Path] = {
         "folder": str(folder),
         "Path": folder,
         "manifest": str(folder / "MANIFEST.json"),
         "spec": f"{folder}://module=json#orders",
         "definition": f"acme://{definition}#orders",
-    }[form]
-    with runner.open(reference, {"module": "json"}) as acme:
+    }
+    with runner.open(references[form], {"module": "json"}) as acme:
         assert acme.name == "acme"
         assert "json" in acme.load("orders")[0]["file"]
 
@@ -121,16 +121,12 @@ def test_a_syncer_runs_on_the_python_that_its_manifest_asks_for(runner: Runner, 
         assert ".".join(map(str, seen["python"])) == version
 
 
-def test_a_python_that_nobody_has_is_an_error_that_names_those_found(
-    runner: Runner, make_syncer: MakeSyncer
-) -> None:
+def test_a_python_that_nobody_has_is_an_error_that_names_those_found(runner: Runner, make_syncer: MakeSyncer) -> None:
     with pytest.raises(EnvironmentBuildError, match=f"{sys.version_info[0]}.{sys.version_info[1]}"):
         runner.open(make_syncer(TELLING, python="==3.4.*"))
 
 
-def test_the_baseline_is_there_and_a_constraint_chooses_its_version(
-    runner: Runner, make_syncer: MakeSyncer
-) -> None:
+def test_the_baseline_is_there_and_a_constraint_chooses_its_version(runner: Runner, make_syncer: MakeSyncer) -> None:
     folder = make_syncer(TELLING)
     with runner.open(folder, {"module": "sqlalchemy"}, constraints=["sqlalchemy<2"]) as acme:
         assert acme.load("orders")[0]["version"].startswith("1.4")

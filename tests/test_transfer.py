@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import MakeSyncer
 
+from conftest import MakeSyncer
 from syncell import CallTimeout, CopyReport, Limits, Policy, ProtocolError, Runner, SyncerError, WorkerCrashed
 
 # A source of `count` rows, and a target that keeps what it gets and says it again.
@@ -146,13 +146,16 @@ def test_a_slow_target_slows_the_source_and_the_host_holds_little(runner: Runner
 
 def test_a_worker_that_miscounts_is_noticed(runner: Runner, make_syncer: MakeSyncer) -> None:
     # Only a forged worker can: here the syncer rewrites the worker's own module.
-    lying = SYNCER + """
+    lying = (
+        SYNCER
+        + """
 
     import sys
     serve = sys.modules["syncell_worker.serve"]
     honest = serve.Cell._dump
     serve.Cell._dump = lambda self, identifier: honest(self, identifier) - 1
 """
+    )
     with (
         runner.open(make_syncer(SYNCER), {"count": 10}) as source,
         runner.open(make_syncer(lying, name="lying")) as target,

@@ -19,6 +19,7 @@ from collections import deque
 
 from syncell.errors import (
     CallTimeout,
+    Cancelled,
     CellUnusable,
     LimitExceeded,
     ProtocolError,
@@ -122,11 +123,17 @@ class Cell:
         """Queue one frame, and write what the worker takes at once."""
         if self._ended:
             raise CellUnusable(f"{self.syncer}: its cell has ended")
-        for buffer in self._connection.send(event, call):
-            view = memoryview(buffer).cast("B")
-            self._queue.append(view)
-            self.queued += len(view)
-        self._flush()
+        try:
+            for buffer in self._connection.send(event, call):
+                view = memoryview(buffer).cast("B")
+                self._queue.append(view)
+                self.queued += len(view)
+            self._flush()
+        except Exception:
+            raise
+        except BaseException:
+            self._interrupted()
+            raise
 
     def next_event(self, budget: Budget) -> wire.Event:
         """The worker's next message or rows. Raises what ended the cell, or `CallTimeout`, which ends it."""
@@ -187,16 +194,26 @@ class Cell:
         """Move bytes of a descriptor that is ready."""
         if self.failure is not None or self._ended:
             return
-        if descriptor == self._stdin:
-            self._flush()
-        elif descriptor == self._stdout:
-            self._receive()
-        elif descriptor == self._stderr:
-            self._read_stderr()
-        elif descriptor == self._pidfd:
-            self._drain()
-            if self.failure is None:
-                self._fail(self._death())
+        try:
+            if descriptor == self._stdin:
+                self._flush()
+            elif descriptor == self._stdout:
+                self._receive()
+            elif descriptor == self._stderr:
+                self._read_stderr()
+            elif descriptor == self._pidfd:
+                self._drain()
+                if self.failure is None:
+                    self._fail(self._death())
+        except Exception:
+            raise
+        except BaseException:
+            self._interrupted()
+            raise
+
+    def _interrupted(self) -> None:
+        """End the cell: bytes may have moved and not been counted (Ctrl-C comes between any two instructions)."""
+        self._fail(Cancelled(f"{self.syncer}: interrupted in the middle of a transfer; its cell was ended"))
 
     def timed_out(self, budget: Budget) -> CallTimeout:
         """End the cell because the budget is spent, and give the error to raise."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
 Reference = str | os.PathLike[str] | Spec
 
+
+log = logging.getLogger(__name__)
 
 Message = TypeVar("Message", bound=wire.Message)
 
@@ -150,13 +153,18 @@ class Runner:
             return parse_spec(reference)
         return Spec(syncer=os.path.abspath(reference), options={})  # noqa: PTH100 - a path, whatever it looks like
 
-    def recipe(self, definition: FoundSyncer, constraints: Iterable[str] = ()) -> Recipe:
+    def recipe(
+        self, definition: FoundSyncer, constraints: Iterable[str] = (), *, policy: Policy | None = None
+    ) -> Recipe:
         """What the environment of a syncer is made from."""
+        policy = policy or self.policy
         return Recipe(
             requirements=definition.manifest.requirements,
             constraints=tuple(constraints),
             python=definition.manifest.python,
             pylock=definition.folder / "pylock.toml" if (definition.folder / "pylock.toml").exists() else None,
+            source_builds=policy.source_builds,
+            indexes=policy.indexes,
         )
 
     def find(self, reference: Reference) -> FoundSyncer:
@@ -208,7 +216,9 @@ class Runner:
     ) -> Iterator[Syncer]:
         """A syncer whose worker has said hello; its cell is ended and its lease given back when the block raises."""
         lease = self.environments.acquire(
-            self.recipe(definition, constraints), syncer=definition.manifest.name, progress=progress or _silent
+            self.recipe(definition, constraints, policy=policy),
+            syncer=definition.manifest.name,
+            progress=progress or _silent,
         )
         with contextlib.ExitStack() as undo:
             undo.callback(lease.close)
@@ -224,6 +234,8 @@ class Runner:
             )
             hello = _answer(syncer, wire.Hello, Budget(HELLO_SECONDS))
             syncer.jail, syncer.lacking = tuple(hello.layers), tuple(hello.lacking)
+            if hello.lacking:
+                log.warning("%s runs with less than was asked for: %s", syncer.name, "; ".join(hello.lacking))
             yield syncer
             undo.pop_all()
 

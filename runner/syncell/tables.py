@@ -33,7 +33,7 @@ _TYPES: tuple[tuple[type[Any], str, tuple[str, ...]], ...] = (
     (sa.DateTime, "DateTime", ("timezone",)),
     (sa.Date, "Date", ()),
     (sa.Time, "Time", ("timezone",)),
-    (sa.Interval, "Interval", ()),
+    (sa.Interval, "Interval", ("native", "second_precision", "day_precision")),
     (sa.LargeBinary, "LargeBinary", ("length",)),
     (sa.JSON, "JSON", ("none_as_null",)),
     (sa.Uuid, "Uuid", ("as_uuid",)),
@@ -109,7 +109,7 @@ def _column(column: sa.Column[Any]) -> schema.Column:
 
 
 def _type(kind: sa.types.TypeEngine[Any]) -> schema.ColumnType:
-    while isinstance(kind, sa.types.TypeDecorator):
+    while isinstance(kind, sa.types.TypeDecorator) and not isinstance(kind, sa.Interval):
         kind = kind.impl_instance  # what a decorator does to values stays with the host; the column is its inner type's
     if isinstance(kind, sa.ARRAY):
         return schema.ColumnType(name="ARRAY", item=_type(kind.item_type), arguments={"dimensions": kind.dimensions})

@@ -3,7 +3,6 @@
 Standard library only. Files are read and written as streams of batches, so that memory does not grow with them. What
 must not be broken: a file that is not well formed is an error that names its line, never a row with shifted columns.
 """
-# ruff: noqa: UP045 - the worker evaluates these annotations, on Python 3.9 too
 
 from __future__ import annotations
 
@@ -16,7 +15,7 @@ import zipfile
 from collections.abc import Iterable, Iterator
 from itertools import chain, islice
 from pathlib import Path
-from typing import IO, Any, Optional, TextIO
+from typing import IO, Any, Literal, Optional, TextIO
 
 from . import files
 from .values import PLAIN, as_text
@@ -46,10 +45,10 @@ class CSV:
     escape_character: Optional[str] = None
     zipped: bool = False
     date_time_format: Optional[str] = None
-    quoting: str = "MINIMAL"
+    quoting: Literal["MINIMAL", "ALL"] = "MINIMAL"
     header: bool = True
     empty_as_null: bool = False
-    save_strategy: str = "OVERWRITE"
+    save_strategy: Literal["OVERWRITE", "APPEND"] = "OVERWRITE"
 
     name = "csv"
 

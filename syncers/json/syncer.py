@@ -4,7 +4,6 @@ Standard library only. Files are read and written as streams of batches, so that
 must not be broken: what is written is JSON for every reader (no `NaN`), and a value without a form in it is an error
 that names its row and column.
 """
-# ruff: noqa: UP045 - the worker evaluates these annotations, on Python 3.9 too
 
 from __future__ import annotations
 

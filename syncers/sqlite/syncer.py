@@ -4,7 +4,6 @@ Standard library only. A dump is one transaction, so that it lands whole or not 
 it sees one state of the table. What must not be broken: every identifier and column name is quoted, and every value is
 bound.
 """
-# ruff: noqa: UP045 - the worker evaluates these annotations, on Python 3.9 too
 
 from __future__ import annotations
 
@@ -15,7 +14,7 @@ import sqlite3
 from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any, Literal, Optional
 
 from .table import Table, quoted
 
@@ -36,7 +35,7 @@ class SQLite:
     """Load and dump the tables of a database file. README.md describes every option."""
 
     database_path: Path
-    load_strategy: Optional[str] = None
+    load_strategy: Optional[Literal["APPEND", "TRUNCATE", "UPSERT"]] = None
     truncate_on_load: Optional[bool] = None
 
     name = "sqlite"
@@ -44,7 +43,7 @@ class SQLite:
     def __post_init__(self) -> None:
         if self.load_strategy is None:
             self.load_strategy = "TRUNCATE" if self.truncate_on_load else "APPEND"
-        self.load_strategy = self.load_strategy.upper()
+        self.load_strategy = self.load_strategy.upper()  # type: ignore[assignment]
         if self.load_strategy not in ("APPEND", "TRUNCATE", "UPSERT"):
             raise ValueError(f"load_strategy: expected APPEND, TRUNCATE or UPSERT, not {self.load_strategy!r}")
         truncates = self.load_strategy == "TRUNCATE"

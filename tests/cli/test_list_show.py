@@ -47,15 +47,48 @@ def test_the_list_is_json_for_a_machine(syncell: Run, with_packages: dict[str, s
     assert Path(listed["good"]["folder"], "MANIFEST.json").exists()
 
 
-def test_a_syncer_is_shown_without_running(syncell: Run, make_syncer: MakeSyncer) -> None:
+def test_a_syncer_is_shown_with_what_it_says_and_what_it_takes(syncell: Run, make_syncer: MakeSyncer) -> None:
     folder = make_syncer(
-        NEVER,
+        """
+        import dataclasses, enum, pathlib, typing
+
+        class Region(enum.Enum):
+            NORTH = "north"
+            SOUTH = "south"
+
+        @dataclasses.dataclass
+        class Acme:
+            directory: pathlib.Path
+            region: Region = Region.NORTH
+            port: typing.Optional[int] = None
+            name: str = "acme"
+
+            def __post_init__(self):
+                raise AssertionError("nothing is built to be shown")
+
+            def load(self, identifier): ...
+            def dump(self, identifier, *, data): ...
+            def close(self): ...
+        """,
         requirements=["idna>=3", ["six", "--no-deps"]],
         python=">=3.9",
         permissions={"read": ["{directory}"], "connect": ["{host}:{port:5432}"], "subprocess": True},
     )
+    lines = syncell("show", str(folder)).stdout.splitlines()
+    told = dict(line.split(": ", 1) for line in lines if ": " in line)
+    assert told["requirements"].strip() == "idna>=3, six --no-deps"
+    assert told["permissions"].strip() == "read {directory}, connect {host}:{port:5432}, subprocess"
+    assert told["environment"].endswith("built just now")
+    assert told["members"].strip() == "load, dump, close"
+    table = [line.split() for line in lines if line.startswith(("directory", "region", "port "))]
+    assert table == [
+        ["directory", "path", "(required)"],
+        ["region", "north", "|", "south", '"north"'],
+        ["port", "integer", "null"],
+    ]
+
     shown = json.loads(syncell("show", str(folder), "--json").stdout)
-    environment = shown.pop("environment")
+    environment, options = shown.pop("environment"), shown.pop("options")
     assert shown == {
         "name": "acme",
         "origin": "path",
@@ -70,19 +103,15 @@ def test_a_syncer_is_shown_without_running(syncell: Run, make_syncer: MakeSyncer
             "subprocess": True,
         },
         "locked": False,
+        "members": ["close"],
     }
-    assert environment["key"]
-    assert environment["ready"] is False
-    assert environment["path"] is None
-
-    lines = dict(line.split(": ", 1) for line in syncell("show", str(folder)).stdout.splitlines())
-    assert lines["requirements"].strip() == "idna>=3, six --no-deps"
-    assert lines["permissions"].strip() == "read {directory}, connect {host}:{port:5432}, subprocess"
-    assert lines["environment"].strip() == f"{environment['key']}, built when the syncer is first opened"
+    assert environment["ready"] is True
+    assert options["required"] == ["directory"]
+    assert options["properties"]["region"] == {"enum": ["north", "south"], "default": "north"}
 
 
 def test_a_ready_environment_is_shown_as_ready(syncell: Run) -> None:
     (built,) = json.loads(syncell("env", "build", "csv", "--json").stdout)
     environment = json.loads(syncell("show", "csv://directory=in#orders", "--json").stdout)["environment"]
-    assert environment == {"key": built["key"], "ready": True, "path": built["path"]}
-    assert "ready in " in syncell("show", "csv").stdout
+    assert environment == {"key": built["key"], "ready": True}
+    assert "ready" in syncell("show", "csv").stdout

@@ -141,32 +141,3 @@ DOCUMENTED = """
         def dump(self, table, *, data):
             self.cnxn.execute(self.metadata.tables[table].insert(), data)
 """
-
-
-# Forms of construction. `count` says how often each hook ran.
-
-HOOKS = """
-    import dataclasses
-    import pydantic
-    {imports}
-
-    {decorator}
-    class Acme{bases}:
-        {fields}
-
-        def __post_init__(self{arguments}):
-            counts.append("__post_init__")
-
-        def __post_init_post_parse__(self):
-            counts.append("__post_init_post_parse__")
-
-        def __finalize__(self):
-            counts.append("__finalize__")
-
-        def load(self, identifier):
-            return [{{"counts": counts, "port": self.port, "type": type(self.port).__name__, "region": self.region}}]
-
-        def dump(self, identifier, *, data): ...
-
-    counts = []
-"""

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from conftest import MakeSyncer
-from contract.generations import DOCUMENTED, NEW_DATABASE, OLD_DATABASE
 from sqlalchemy import orm
 
+from conftest import MakeSyncer
+from contract.generations import DOCUMENTED, NEW_DATABASE, OLD_DATABASE
 from syncell import DataError, Policy, Runner, SyncerError
 
 OLD = ["pydantic>=1.10,<2", "sqlalchemy>=1.4,<2"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import stat
 import subprocess
@@ -66,6 +67,18 @@ def test_pth_file_of_a_wheel_never_runs_here(
     assert not (environment.site_packages / "marker").exists()
 
 
+def test_bytecode_that_a_wheel_brings_is_replaced_and_the_installers_cache_left_alone(
+    wheels: WheelFolder, tmp_path: Path, acquire: Acquire
+) -> None:
+    name = f"syncelltest_brought.cpython-{sys.version_info.major}{sys.version_info.minor}.pyc"
+    wheels.add("syncelltest_brought", files={f"__pycache__/{name}": "not what the source says"})
+    environment = acquire("syncelltest_brought").environment
+    (cached,) = (tmp_path / "uv-cache").rglob(name)
+    assert cached.read_text() == "not what the source says"
+    bytecode = (environment.site_packages / "__pycache__" / name).read_bytes()
+    assert bytecode.startswith(importlib.util.MAGIC_NUMBER)
+
+
 def test_installer_does_not_start_an_interpreter_that_has_wheels(
     hostile: WheelFolder, marker: Path, acquire: Acquire, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -89,7 +102,7 @@ def test_wheel_that_replaces_the_interpreter_is_refused(wheels: WheelFolder, acq
     interpreter = Path(sys.executable).resolve()
     before = interpreter.stat()
     wheels.add("syncelltest_greedy", files={"syncelltest_greedy-1.0.data/data/bin/python": "#!/bin/sh\n"})
-    with pytest.raises(EnvironmentBuildError):
+    with pytest.raises(EnvironmentBuildError, match="python"):
         acquire("syncelltest_greedy")
     assert interpreter.stat().st_size == before.st_size
 

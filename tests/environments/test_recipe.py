@@ -77,8 +77,8 @@ def test_everything_that_is_refused_is_said_at_once() -> None:
     ):
         assert part in message
     assert "--config-settings" in message
-    assert "Recipe(source_builds=True)" in message
-    assert "Recipe(indexes=['https://example.invalid/simple'])" in message
+    assert "Policy(source_builds=True)" in message
+    assert "Policy(indexes=['https://example.invalid/simple'])" in message
 
 
 def test_refusal_does_not_repeat_credentials() -> None:
@@ -193,7 +193,7 @@ sdist = { url = "https://example.invalid/a-1.tar.gz", hashes = { sha256 = "00" }
         "unhashed: ",
         "local: ",
         "source: ",
-        "Recipe(source_builds=True)",
+        "Policy(source_builds=True)",
     ):
         assert part in message
 

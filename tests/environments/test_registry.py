@@ -43,7 +43,7 @@ def test_unknown_requirement_is_said_with_the_next_step(acquire: Acquire) -> Non
 
 
 def test_requirement_without_a_wheel_is_said_with_what_would_allow_it(acquire: Acquire) -> None:
-    with pytest.raises(EnvironmentBuildError, match=r"acme: .*docopt.*\n.*Recipe\(source_builds=True\)"):
+    with pytest.raises(EnvironmentBuildError, match=r"acme: .*docopt.*\n.*Policy\(source_builds=True\)"):
         acquire("docopt==0.6.2")
 
 

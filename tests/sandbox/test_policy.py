@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import pytest
@@ -28,10 +29,8 @@ def test_what_is_no_size_is_refused(text: object) -> None:
 
 @given(st.text())
 def test_no_text_breaks_the_reader_of_sizes(text: str) -> None:
-    try:
+    with contextlib.suppress(ValueError):
         assert parse_size(text) >= 1
-    except ValueError as error:
-        assert "not a size" in str(error)
 
 
 def test_limits_take_sizes_as_text_and_tell_the_kernel_its_part() -> None:
@@ -68,4 +67,4 @@ def test_an_unknown_kind_of_sandbox_is_refused() -> None:
 def test_a_policy_is_a_value() -> None:
     assert Policy(read=["/a"], env={"A": "1"}) == Policy(read=["/a"], env={"A": "1"})
     with pytest.raises(AttributeError):
-        Policy().read = ()  # type: ignore[misc]
+        Policy().read = ()

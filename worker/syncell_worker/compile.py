@@ -57,7 +57,7 @@ def compile_file(path: str, recorded: str) -> None:
         source = file.read()
     try:
         code = marshal.dumps(compile(source, recorded, "exec", dont_inherit=True))
-    except Exception:
+    except Exception:  # whatever a parser may meet: wrong syntax, too deep, too large
         return
     bytecode = importlib.util.cache_from_source(path)
     os.makedirs(os.path.dirname(bytecode), exist_ok=True)  # noqa: PTH103, PTH120 - as above

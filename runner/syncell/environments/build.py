@@ -72,13 +72,14 @@ def build(
     count = "from its lock file" if plan.pylock is not None else f"with {len(plan.requirements)} requirements"
     progress(f"building its environment for Python {interpreter.version} {count}")
     site_packages = _create(venv, interpreter, app_data)
-    configuration = distributions.read_regular(venv / "pyvenv.cfg")
+    before = _own_files(venv)
     installer = Installer(interpreter, settings, work, source_builds=plan.source_builds)
     installer.install(venv / "bin/python", plan, writable=venv)
     remove_tree(work)
-    if distributions.read_regular(venv / "pyvenv.cfg") != configuration:
+    after = _own_files(venv)
+    if replaced := [name for name, content in before.items() if after.get(name) != content]:
         raise EnvironmentBuildError(
-            "one of its packages replaces pyvenv.cfg, which is the environment's own; remove it"
+            f"one of its packages replaces {', '.join(replaced)}, the environment's own; remove it from MANIFEST.json"
         )
     versions = distributions.installed(site_packages)
     _verify(plan, versions, interpreter)
@@ -142,10 +143,21 @@ def _create(venv: Path, interpreter: Interpreter, app_data: Path) -> Path:
     # virtualenv's patch of distutils would run at every start of a cell, for installers that never run there.
     for patch in ("_virtualenv.pth", "_virtualenv.py"):
         (site_packages / patch).unlink(missing_ok=True)
-    # uv then writes scripts that find their interpreter beside them, wherever the folder ends up.
-    with (venv / "pyvenv.cfg").open("a") as configuration:
-        configuration.write("relocatable = true\n")
+    # What Python needs and no more of this machine. Told so, uv writes scripts that find their interpreter beside them,
+    # wherever the folder ends up.
+    (venv / "pyvenv.cfg").write_text(
+        f"home = {interpreter.executable.parent}\n"
+        "include-system-site-packages = false\n"
+        f"version = {interpreter.version}\n"
+        "relocatable = true\n"
+    )
     return site_packages
+
+
+def _own_files(venv: Path) -> dict[str, str | bytes]:
+    """What a virtualenv is made of, before packages: its configuration, and the links to its interpreter."""
+    interpreters = {f"bin/{path.name}": str(path.readlink()) for path in (venv / "bin").iterdir() if path.is_symlink()}
+    return {**interpreters, "pyvenv.cfg": distributions.read_regular(venv / "pyvenv.cfg")}
 
 
 def _verify(plan: Plan, versions: Mapping[str, str], interpreter: Interpreter) -> None:

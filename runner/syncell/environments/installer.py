@@ -37,7 +37,7 @@ _BUILD_TOOLS = (
 
 _NO_WHEEL = (
     "choose a version or an interpreter that has wheels, or have the host allow source builds, which run in a jail: "
-    "Recipe(source_builds=True)"
+    "Policy(source_builds=True)"
 )
 _NEXT_STEPS = {
     r"[Hh]ash mismatch": "a file is not the one that was locked: find out why before you make the lock anew",
@@ -180,7 +180,7 @@ def explained(finished: process.Finished, plan: Plan) -> EnvironmentBuildError:
     core = core.removeprefix("error: ").replace(" cause: ", ": ")
     if len(core) > SHOWN_CHARACTERS:
         core = f"{core[:SHOWN_CHARACTERS]}..."
-    steps = [step for pattern, step in _NEXT_STEPS.items() if re.search(pattern, log)][:1]
+    steps = [step for pattern, step in _NEXT_STEPS.items() if re.search(pattern, core)][:1]
     blamed = [text for text in plan.constraints if re.search(rf"(?<![\w.-]){re.escape(_name(text))}(?![\w.-])", core)]
     if blamed:
         steps.insert(0, f"of these, {', '.join(blamed)} is a constraint of the host")

@@ -34,7 +34,7 @@ FORMAT = 1
 _WITHOUT_EFFECT = {
     "-I", "-U", "-q", "-v", "--compile", "--disable-pip-version-check", "--force-reinstall", "--ignore-installed",
     "--no-cache-dir", "--no-color", "--no-compile", "--no-input", "--no-warn-conflicts", "--no-warn-script-location",
-    "--prefer-binary", "--quiet", "--upgrade", "--verbose",
+    "--no-build-isolation", "--no-use-pep517", "--prefer-binary", "--quiet", "--upgrade", "--use-pep517", "--verbose",
 }  # fmt: skip
 _WITHOUT_EFFECT_WITH_VALUE = {"--progress-bar", "--retries", "--timeout", "--upgrade-strategy"}
 
@@ -200,7 +200,7 @@ class _Reading:
         elif not self._source_builds:
             self.problems.append(
                 f"{shown}: installing from an address runs its code on this machine; require it by name from a package "
-                "index, or have the host allow source builds, which run in a jail: Recipe(source_builds=True)"
+                "index, or have the host allow source builds, which run in a jail: Policy(source_builds=True)"
             )
         else:
             return text
@@ -213,7 +213,7 @@ class _Reading:
             shown = without_credentials(value)
             self.problems.append(
                 f"{text}: {name} {shown} would change where packages come from; set it in this machine's settings of "
-                f"pip or uv, or have the host allow that place: Recipe(indexes=[{shown!r}])"
+                f"pip or uv, or have the host allow that place: Policy(indexes=[{shown!r}])"
             )
 
 

@@ -70,6 +70,8 @@ class Policy:
 
     - `read`, `write`: files and folders, apart: to write is not to read. A folder covers everything beneath it.
     - `env`: variables that its process gets, besides a scrubbed few.
+    - `indexes`: addresses of package indexes, or of folders of wheels, that its requirements may name for themselves.
+    - `source_builds`: whether its requirements may be built from source, which runs their code, in a jail.
     - `subprocess`: whether it may start programs. They stay in the same jail.
     - `sandbox`: `"required"` refuses to open where a protection is missing; `"best-effort"` opens, and
       `Syncer.jail` says what is missing; `"off"` confines nothing.
@@ -78,6 +80,8 @@ class Policy:
     read: tuple[str, ...] = ()
     write: tuple[str, ...] = ()
     env: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    indexes: tuple[str, ...] = ()
+    source_builds: bool = False
     subprocess: bool = False
     limits: Limits = Limits()
     sandbox: Literal["required", "best-effort", "off"] = "required"
@@ -88,6 +92,8 @@ class Policy:
         read: Iterable[Path] = (),
         write: Iterable[Path] = (),
         env: Mapping[str, str] | None = None,
+        indexes: Iterable[str] = (),
+        source_builds: bool = False,
         subprocess: bool = False,
         limits: Limits | None = None,
         sandbox: Literal["required", "best-effort", "off"] = "required",
@@ -98,6 +104,8 @@ class Policy:
             "read": _paths("read", read),
             "write": _paths("write", write),
             "env": dict(env or {}),
+            "indexes": tuple(indexes),
+            "source_builds": source_builds,
             "subprocess": subprocess,
             "limits": limits or Limits(),
             "sandbox": sandbox,
