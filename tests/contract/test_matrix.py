@@ -15,7 +15,7 @@ import pytest
 import sqlalchemy as sa
 
 from conftest import MakeSyncer
-from syncell import Runner
+from syncell import Policy, Runner
 
 SOURCE = """
     import sys
@@ -110,7 +110,9 @@ def test_every_type_of_column_round_trips_in_every_pairing(
         folder = make_syncer(
             SOURCE, name=f"on-{python}-{number}", requirements=list(requirements), python=f"=={python}.*"
         )
-        with runner.open(folder, tables=[EVERYTHING]) as acme:
+        # Nobody published a wheel of SQLAlchemy 1.4 for Python 3.13: it is built from source, in a jail.
+        policy = Policy(source_builds=python == "3.13" and "sqlalchemy>=1.4,<2" in requirements)
+        with runner.open(folder, tables=[EVERYTHING], policy=policy) as acme:
             (versions,) = acme.load("versions")
             assert versions["pydantic"].startswith("1." if "<2" in requirements[0] else "2.")
             assert versions["sqlalchemy"].startswith("1.4" if "<2" in requirements[1] else "2.")
