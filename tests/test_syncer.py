@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import select
 import signal
 import threading
 from collections.abc import Iterator
@@ -25,6 +26,7 @@ from syncell import (
     Policy,
     ProtocolError,
     Runner,
+    SpecError,
     SyncerError,
     WorkerCrashed,
 )
@@ -182,6 +184,15 @@ def test_rows_that_the_syncer_left_unread_are_an_error(runner: Runner, make_sync
     )
     with runner.open(folder) as acme, pytest.raises(SyncerError, match="after 1000 of 5000 rows"):
         acme.dump("orders", data=[{"n": n} for n in range(5000)])
+
+
+def test_an_identifier_has_to_be_text_that_can_be_sent(runner: Runner, make_syncer: MakeSyncer) -> None:
+    with runner.open(make_syncer(ECHO)) as acme:
+        with pytest.raises(SpecError, match="UTF-8"):
+            acme.load("\ud800")
+        with pytest.raises(TypeError, match="not int"):
+            acme.load(1)  # type: ignore[arg-type]
+        assert acme.load("x") == [{"identifier": "x"}]
 
 
 def test_an_error_of_the_data_cancels_the_dump_and_the_syncer_lives_on(runner: Runner, make_syncer: MakeSyncer) -> None:
@@ -483,9 +494,11 @@ if sleeper == 0:
 return [{"sleeper": sleeper}]
 """
     with runner.open(make_syncer(loading(body))) as acme:
-        sleeper = acme.load("orders")[0]["sleeper"]
-        assert Path(f"/proc/{sleeper}").exists()
-    assert not Path(f"/proc/{sleeper}").exists() or "Z" in Path(f"/proc/{sleeper}/stat").read_text().split()[2]
+        sleeper = os.pidfd_open(acme.load("orders")[0]["sleeper"])
+    try:
+        assert select.select([sleeper], [], [], 30)[0], "the child outlived its cell"
+    finally:
+        os.close(sleeper)
 
 
 def test_two_threads_on_one_syncer_get_an_error_and_no_corrupted_stream(

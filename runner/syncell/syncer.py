@@ -30,6 +30,7 @@ from syncell.errors import (
     Problem,
     ProtocolError,
     SandboxUnavailable,
+    SpecError,
     SyncellError,
     SyncerError,
 )
@@ -90,14 +91,16 @@ class Syncer:
         """
         budget = self._take_turn()
         try:
-            call = self.start(wire.Load(identifier=_identifier(identifier)))
+            call = self.start(wire.Load, identifier)
             try:
+                rows = 0
                 while isinstance((event := self.cell.next_event(budget)[1]), wire.Rows):
+                    rows += event.count
                     yield self._decoded(event)
             except BaseException:
                 self.cancel(call)
                 raise
-            self.finish(event)
+            self.check_count(self.finish(event), rows)
         finally:
             self._turn.release()
 
@@ -109,7 +112,7 @@ class Syncer:
         """
         rows = iter(data)
         with self.calling() as budget:
-            call = self.start(wire.Dump(identifier=_identifier(identifier)))
+            call = self.start(wire.Dump, identifier)
             encoder = values.Encoder()
             sent = 0
             with self.cancelling(call):
@@ -152,10 +155,10 @@ class Syncer:
             raise CellUnusable(f"{self.name}: this syncer is closed, or its cell has ended; open it again")
         return Budget(self.limits.wall_seconds)
 
-    def start(self, request: wire.Load | wire.Dump) -> int:
-        """Send a request; its call id."""
+    def start(self, request: type[wire.Load | wire.Dump], identifier: str) -> int:
+        """Begin a call for a resource; its id. Raises `SpecError`."""
         call = self.cell.call + 1
-        self.cell.send(request, call)
+        self.cell.send(request(identifier=_identifier(identifier)), call)
         return call
 
     @contextlib.contextmanager
@@ -188,6 +191,11 @@ class Syncer:
             self.raise_failed(event)
         assert isinstance(event, wire.Done)
         return event
+
+    def check_count(self, done: wire.Done, rows: int) -> None:
+        """Raise `ProtocolError` when the worker counted other rows than arrived."""
+        if done.rows != rows:
+            raise ProtocolError(f"{self.name}: it says it sent {done.rows} rows, and {rows} arrived")
 
     def raise_failed(self, failed: wire.Failed) -> NoReturn:
         """Raise the error of the tree that a failure of the worker stands for."""
@@ -262,4 +270,8 @@ class Syncer:
 def _identifier(identifier: str) -> str:
     if not isinstance(identifier, str):
         raise TypeError(f"an identifier is text, not {type(identifier).__name__}")
+    try:
+        identifier.encode()
+    except UnicodeEncodeError:
+        raise SpecError("identifier", [Problem(repr(identifier), "expected text that has a form in UTF-8")]) from None
     return identifier

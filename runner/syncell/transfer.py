@@ -42,9 +42,9 @@ def copy(
     """Move all rows. When either side fails, the other's call is cancelled, and the first error is raised."""
     started = time.monotonic()
     with source.calling() as budget, target.calling():
-        loading = source.start(wire.Load(identifier=source_identifier))
+        loading = source.start(wire.Load, source_identifier)
         with source.cancelling(loading):
-            dumping = target.start(wire.Dump(identifier=target_identifier))
+            dumping = target.start(wire.Dump, target_identifier)
             with target.cancelling(dumping):
                 rows, size = _relay(source, target, dumping, budget, progress)
                 _, answer = target.cell.next_event(budget)
@@ -68,9 +68,7 @@ def _relay(source: Syncer, target: Syncer, dumping: int, budget: Budget, progres
         while reader.events and not writer.events:
             _, event = reader.events.popleft()
             if not isinstance(event, wire.Rows):
-                done = source.finish(event)
-                if done.rows != rows:
-                    raise ProtocolError(f"{source.name}: it says it sent {done.rows} rows, and {rows} arrived")
+                source.check_count(source.finish(event), rows)
                 writer.send(wire.End(rows=rows), dumping)
                 return rows, size
             writer.send(event, dumping)

@@ -44,7 +44,7 @@ def test_limits_take_sizes_as_text_and_tell_the_kernel_its_part() -> None:
 @pytest.mark.parametrize("value", [0, -1])
 def test_a_limit_of_nothing_is_refused(limit: str, value: int) -> None:
     with pytest.raises(ValueError, match=limit):
-        Limits(**{limit: value})  # type: ignore[arg-type]
+        Limits(**{limit: value})
 
 
 def test_paths_mean_what_they_mean_to_the_host_now(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -67,4 +67,4 @@ def test_an_unknown_kind_of_sandbox_is_refused() -> None:
 def test_a_policy_is_a_value() -> None:
     assert Policy(read=["/a"], env={"A": "1"}) == Policy(read=["/a"], env={"A": "1"})
     with pytest.raises(AttributeError):
-        Policy().read = ()
+        Policy().read = ()  # type: ignore[misc]
