@@ -194,7 +194,8 @@ def test_a_machine_without_landlock_refuses_unless_told_otherwise(
     patched = runner.state_dir / "kit"
     shutil.copytree(kit, patched)
     jail = patched / "syncell_worker" / "jail.py"
-    jail.chmod(0o644)
+    for path in (jail.parent, jail.parent / "__pycache__", jail):
+        path.chmod(0o755)
     jail.write_text(jail.read_text().replace("return max(int(version), 0)", "return 0"))
     shutil.rmtree(jail.parent / "__pycache__")
     monkeypatch.setattr(type(runner.environments), "kit", lambda self, interpreter: patched)
