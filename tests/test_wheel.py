@@ -14,7 +14,7 @@ BUILD_SECONDS = 300  # for installing a dozen packages over a slow network
 def run(*command: str | Path, cwd: Path, **environ: str) -> str:
     outside = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "VIRTUAL_ENV")}
     done = subprocess.run(
-        command, cwd=cwd, env={**outside, **environ}, timeout=BUILD_SECONDS, capture_output=True, text=True
+        command, check=False, cwd=cwd, env={**outside, **environ}, timeout=BUILD_SECONDS, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout

@@ -192,6 +192,28 @@ def test_a_syncer_that_says_it_is_a_database_and_has_no_connection_is_told(
         runner.open(folder, tables=[Customer])
 
 
+def test_tables_are_nothing_to_a_syncer_that_is_no_database(runner: Runner, tmp_path: Path) -> None:
+    place = tmp_path / "data"
+    place.mkdir()
+    with runner.open("json", {"directory": place}, tables=Base.metadata) as plain:
+        plain.dump("orders", data=[{"id": 1}])
+        assert plain.load("orders") == [{"id": 1}]
+
+
+def test_a_decorated_type_is_its_inner_type_and_a_column_keeps_its_key(runner: Runner, make_syncer: MakeSyncer) -> None:
+    class Shout(sa.types.TypeDecorator[str]):
+        impl = sa.String(30)
+        cache_ok = True
+
+        def process_bind_param(self, value: str | None, dialect: Any) -> str | None:
+            return value.upper() if value else value
+
+    table = sa.Table("t", sa.MetaData(), sa.Column("the name", Shout, key="name", primary_key=True))
+    with runner.open(make_syncer(DOCUMENTED), tables=[table]) as acme:
+        acme.dump("t", data=[{"name": "x"}])
+        assert acme.load("t") == [{"the name": "x"}]
+
+
 def test_what_has_no_generic_form_is_told_all_at_once(runner: Runner) -> None:
     from sqlalchemy.dialects import postgresql
 

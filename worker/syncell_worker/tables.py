@@ -16,12 +16,19 @@ from syncell_worker import schema
 def create(syncer: Any, tables: list[schema.Table]) -> None:
     """Create the tables that are missing in the syncer's database, under its own schema, and commit.
 
-    `after_create` listeners of the `MetaData` class fire, so that the syncer may capture its metadata there; when it
-    neither had nor captured any, it is given this one. Raises `AttributeError` when there is nothing to connect with.
+    A syncer that is no database needs none. `after_create` listeners of the `MetaData` class fire, so that the syncer
+    may capture its metadata there; when it neither had nor captured any, it is given this one. Raises `AttributeError`
+    when it says that it is a database, and has nothing to connect with.
     """
     import sqlalchemy as sa
 
-    bind = _bind(syncer)
+    bind = next(filter(None, (getattr(syncer, name, None) for name in ("cnxn", "engine", "_engine"))), None)
+    if bind is None:
+        if not getattr(syncer, "__is_database__", False):
+            return
+        raise AttributeError(
+            f"{type(syncer).__name__} says __is_database__ and has no cnxn, which __post_init__ or __init__ has to set"
+        )
     metadata: Any = getattr(syncer, "metadata", None)
     if not isinstance(metadata, sa.MetaData):
         metadata = sa.MetaData()
@@ -38,16 +45,6 @@ def create(syncer: Any, tables: list[schema.Table]) -> None:
         bind.commit()  # a Connection of 2.x began by itself; left open, a syncer's savepoints would never land
     if not isinstance(getattr(syncer, "metadata", None), sa.MetaData):
         object.__setattr__(syncer, "metadata", metadata)
-
-
-def _bind(syncer: Any) -> Any:
-    for name in ("cnxn", "engine", "_engine"):
-        bind = getattr(syncer, name, None)
-        if bind is not None:
-            return bind
-    raise AttributeError(
-        f"{type(syncer).__name__} says __is_database__ and has no cnxn, which __post_init__ or __init__ has to set"
-    )
 
 
 def _full_name(table: Any, metadata: Any) -> str:
