@@ -28,7 +28,7 @@ def frames(syncer: Syncer, rows: int) -> list[wire.Rows]:
     """The very frames in which so many rows arrive, unread."""
     arrived = []
     with syncer.calling() as budget:
-        syncer.start(wire.Load(identifier=str(rows)))
+        syncer.start(wire.Load, str(rows))
         while isinstance((event := syncer.cell.next_event(budget)[1]), wire.Rows):
             arrived.append(event)
         syncer.finish(event)
