@@ -7,6 +7,7 @@ process ends when the host says so or is gone.
 from __future__ import annotations
 
 import contextlib
+import gc
 import io
 import logging
 import os
@@ -117,7 +118,11 @@ def _answering(pipe: Pipe) -> Iterator[None]:
 
 def _find_class(request: wire.Open | wire.Inspect) -> type:
     _enter_environment(request.environment)
-    return loader.find_class(loader.import_syncer(request.folder, request.name), request.syncer_class)
+    module = loader.import_syncer(request.folder, request.name)
+    # Boot turned the collector off. From here on there may be garbage, but not among what was imported.
+    gc.freeze()
+    gc.enable()
+    return loader.find_class(module, request.syncer_class)
 
 
 def _log_to(pipe: Pipe, level: int) -> None:
@@ -145,6 +150,7 @@ class Cell:
     def __init__(self, pipe: Pipe, syncer: Any) -> None:
         self._pipe = pipe
         self._syncer = syncer
+        self._encoder = values.Encoder()  # kept from call to call, with what it knows of the rows
 
     def serve(self) -> None:
         """Answer calls until the host closes. Raises `HostGone`."""
@@ -178,11 +184,11 @@ class Cell:
             source = rows.rebatch(self._syncer.load_batches(identifier))
         else:
             source = rows.batches(self._syncer.load(identifier))
-        encoder = values.Encoder()
+        self._encoder.start()
         sent = 0
         with contextlib.closing(source):
             for batch, more in source:
-                for frame in encoder.encode(batch):
+                for frame in self._encoder.encode(batch):
                     self._pipe.send(frame, call, hold=not more)
                 sent += len(batch)
                 if more and self._pipe.pending():

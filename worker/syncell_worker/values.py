@@ -16,15 +16,17 @@ import enum
 import functools
 import gc
 import uuid
-import zoneinfo
 from collections.abc import Sequence
 from itertools import chain
 from operator import attrgetter, itemgetter
-from typing import Any, Callable, Optional, TypedDict
+from typing import TYPE_CHECKING, Any, Callable, Optional, TypedDict
 
 import msgspec
 
 from syncell_worker import wire
+
+if TYPE_CHECKING:
+    import zoneinfo
 
 Row = dict[str, Any]
 Batch = list[Row]
@@ -39,6 +41,7 @@ MAX_DEPTH = 64
 _PLAIN = frozenset({str, int, float, bool, type(None), bytes})
 _ONLY_TEXT = frozenset({str})
 _ONLY_DICTS = frozenset({dict})
+_BYTES = (bytes,)
 _TYPED: dict[type, str] = {
     dt.datetime: "datetime",
     dt.date: "date",
@@ -64,9 +67,13 @@ class Encoder:
     def __init__(self) -> None:
         self._encode = msgspec.msgpack.Encoder().encode
         # Of the last batch: its columns in order, the same as a set, and those that were not plain, in order.
-        self._columns: list[str] = []
+        self._columns: tuple[str, ...] = ()
         self._keys: set[str] = set()
         self._typed: list[str] = []
+        self._rows_seen = 0
+
+    def start(self) -> None:
+        """Number rows from 0 again, since a new call begins."""
         self._rows_seen = 0
 
     def encode(self, rows: Batch) -> list[wire.Rows]:
@@ -90,7 +97,7 @@ class Encoder:
             types = self._scan(rows) if _ONLY_DICTS.issuperset(map(type, rows)) else None
             if types is not None:
                 body = self._encode(rows)
-                columns = tuple(self._columns) if types else ()
+                columns = self._columns if types else ()
                 return wire.Rows(len(rows), columns, types, wire.encode_head(len(rows), columns, types), body)
         except (ArithmeticError, LookupError, ValueError, TypeError):
             pass  # an integer beyond 64 bits, a lone surrogate, a row that is no dict: below, value by value
@@ -108,14 +115,14 @@ class Encoder:
         # lacks some make up for it, then a typed column is looked up by name in every row, and that fails.
         values = gc.get_referents(*rows)
         keys = set().union(*rows)
-        if len(values) != len(rows) * len(keys) or not _ONLY_TEXT.issuperset(map(type, keys)):
+        if len(values) != len(rows) * len(keys):
             return None
         if keys != self._keys:
-            if len(rows[0]) != len(keys):
+            if len(rows[0]) != len(keys) or not _ONLY_TEXT.issuperset(map(type, keys)):
                 return None
-            self._columns, self._keys, self._typed = list(rows[0]), keys, []
+            self._columns, self._keys, self._typed = tuple(rows[0]), keys, []
         typed = self._take_typed(rows, values)
-        if typed is None or not _PLAIN.issuperset(map(type, values)):
+        if typed is None or not _all_plain(values):
             self._typed = [
                 column for column in self._columns if not _PLAIN.issuperset(map(type, map(itemgetter(column), rows)))
             ]
@@ -198,6 +205,21 @@ def _form(value: Any, column: str, row: int) -> Any:
     except Exception as error:  # the value's class is foreign code
         kind = _type_name(type(value))
         raise Unfaithful(f"column {column!r}, row {row}: reading a {kind} raised {type(error).__name__}") from error
+
+
+def _all_plain(values: list[Any]) -> bool:
+    """Whether every value is plain, or a list, tuple or dict that holds nothing.
+
+    In a third of the time that asking each for its type takes. What is made of other values, or of a class written in
+    Python, refers to something. Of what does not, msgspec gives back the very value when it is plain, and else another
+    value, or none at all.
+    """
+    if gc.get_referents(*values):
+        return False
+    try:
+        return bool(msgspec.to_builtins(values, builtin_types=_BYTES, str_keys=True) == values)
+    except TypeError:
+        return False
 
 
 def _column_type(values: Sequence[Any]) -> str | None:
@@ -338,7 +360,7 @@ def _ext(code: int, text: str) -> msgspec.msgpack.Ext:
 def _zoned(value: dt.datetime | dt.time) -> str:
     """ISO 8601, with the zone's name behind it when it has one (RFC 9557)."""
     zone = value.tzinfo
-    key = zone.key if isinstance(zone, zoneinfo.ZoneInfo) else None
+    key = zone.key if zone is not None and isinstance(zone, _zone_info()) else None
     if key:
         return f"{value.isoformat()}[{key}]"
     if zone is not None:
@@ -374,9 +396,15 @@ def _zone(key: str) -> zoneinfo.ZoneInfo | None:
     if not key:
         return None
     try:
-        return zoneinfo.ZoneInfo(key.rstrip("]"))
-    except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
+        return _zone_info()(key.rstrip("]"))
+    except (LookupError, ValueError, OSError):
         return None
+
+
+def _zone_info() -> type[zoneinfo.ZoneInfo]:
+    import zoneinfo  # 3 ms at the start of every cell, for values that few have
+
+    return zoneinfo.ZoneInfo
 
 
 def _big_int(text: str) -> int:
