@@ -80,3 +80,22 @@ def make_syncer(tmp_path: Path) -> MakeSyncer:
 def allow_tmp(tmp_path: Path) -> Policy:
     """A policy under which a syncer may read and write the test's own folder."""
     return Policy(read=[tmp_path], write=[tmp_path])
+
+
+def loading(body: str) -> str:
+    """A syncer whose `load` has this body."""
+    lines = "\n".join(f"            {line}" for line in body.strip().splitlines())
+    return f"""
+    import os, sys
+
+    class Acme:
+        name = "acme"
+
+        def load(self, identifier):
+            if identifier == "alive":
+                return [{{"alive": True}}]
+{lines}
+
+        def dump(self, identifier, *, data):
+            pass
+    """

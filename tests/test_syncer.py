@@ -2,33 +2,21 @@
 
 from __future__ import annotations
 
-import logging
-import os
-import select
-import signal
 import threading
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from conftest import MakeSyncer
+from conftest import MakeSyncer, loading
 from syncell import (
-    AccessDenied,
-    CallTimeout,
     CellUnusable,
     DataError,
-    LimitExceeded,
-    Limits,
     ManifestError,
     OptionsError,
-    Policy,
-    ProtocolError,
     Runner,
     SpecError,
     SyncerError,
-    WorkerCrashed,
 )
 
 ECHO = """
@@ -41,25 +29,6 @@ ECHO = """
         def dump(self, identifier, *, data):
             pass
 """
-
-
-def loading(body: str) -> str:
-    """A syncer whose `load` has this body."""
-    lines = "\n".join(f"            {line}" for line in body.strip().splitlines())
-    return f"""
-    import os, sys
-
-    class Acme:
-        name = "acme"
-
-        def load(self, identifier):
-            if identifier == "alive":
-                return [{{"alive": True}}]
-{lines}
-
-        def dump(self, identifier, *, data):
-            pass
-    """
 
 
 def test_a_syncer_is_named_loaded_and_dumped_as_if_it_were_imported(runner: Runner, make_syncer: MakeSyncer) -> None:
@@ -344,163 +313,6 @@ def test_an_error_carries_type_attributes_and_the_remote_traceback(runner: Runne
     assert "KeyError: 'missing'" in str(error.__cause__)
 
 
-# What it does to its process.
-
-
-@pytest.mark.parametrize(
-    ("body", "exit_code", "signal_name"),
-    [
-        ("os._exit(3)", 3, None),
-        ("os._exit(0)", 0, None),
-        ("import ctypes; ctypes.string_at(0)", None, "SIGSEGV"),
-        ("os.kill(os.getpid(), 9)", None, "SIGKILL"),
-        ("os.abort()", None, "SIGABRT"),
-    ],
-)
-def test_a_process_that_dies_is_a_crash_that_says_how(
-    runner: Runner, make_syncer: MakeSyncer, body: str, exit_code: int | None, signal_name: str | None
-) -> None:
-    said = "print('last words', file=sys.stderr)\n"
-    with runner.open(make_syncer(loading(said + body))) as acme:
-        with pytest.raises(WorkerCrashed) as caught:
-            acme.load("orders")
-        assert (caught.value.exit_code, caught.value.signal) == (exit_code, signal_name)
-        assert "last words" in caught.value.stderr
-        with pytest.raises(CellUnusable, match="open it again"):
-            acme.load("alive")
-
-
-def test_a_worker_killed_from_outside_is_a_crash(runner: Runner, make_syncer: MakeSyncer) -> None:
-    with runner.open(make_syncer(loading("yield {'pid': os.getpid()}\nimport time; time.sleep(600)"))) as acme:
-        stream = acme.stream("orders")
-        os.kill(acme.cell.pid, signal.SIGKILL)
-        with pytest.raises(WorkerCrashed, match="SIGKILL"):
-            list(stream)
-
-
-def test_a_hanging_call_is_ended_in_time_and_blamed(runner: Runner, make_syncer: MakeSyncer) -> None:
-    policy = Policy(limits=Limits(wall_seconds=1))
-    with runner.open(make_syncer(loading("import time; time.sleep(600)")), policy=policy) as acme:
-        with pytest.raises(CallTimeout, match=r"acme: limit wall_seconds=1 exceeded.*--timeout"):
-            acme.load("orders")
-        assert not acme.cell.alive
-
-
-def test_a_stream_that_ignores_its_cancellation_is_ended(
-    runner: Runner, make_syncer: MakeSyncer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setattr("syncell.syncer.CANCEL_SECONDS", 0.2)
-    asleep = tmp_path / "asleep"
-    os.mkfifo(asleep)
-    body = "for n in range(100): yield {'n': n}\nopen(identifier, 'w').close()\nimport time; time.sleep(600)"
-    with runner.open(make_syncer(loading(body)), policy=Policy(write=[asleep])) as acme:
-        stream = acme.stream(str(asleep))
-        next(stream)
-        assert asleep.read_text() == ""  # opens once the syncer opens its end, past the last batch
-        stream.close()
-        assert not acme.cell.alive
-
-
-@pytest.mark.parametrize(
-    "body",
-    [
-        "for fd in range(3, 256):\n    try: os.close(fd)\n    except OSError: pass\nimport time; time.sleep(600)",
-        "os.closerange(0, 256)\nreturn [{'a': 1}]",
-    ],
-)
-def test_closed_descriptors_end_the_cell_and_not_the_host(runner: Runner, make_syncer: MakeSyncer, body: str) -> None:
-    with runner.open(make_syncer(loading(body))) as acme, pytest.raises(WorkerCrashed):
-        acme.load("orders")
-
-
-def test_garbage_on_any_inherited_descriptor_is_a_protocol_error(runner: Runner, make_syncer: MakeSyncer) -> None:
-    body = """
-for fd in range(3, 256):
-    try: os.write(fd, b'\\xff' * 64)
-    except OSError: pass
-return []
-"""
-    with runner.open(make_syncer(loading(body))) as acme, pytest.raises(ProtocolError, match="not a frame"):
-        acme.load("orders")
-
-
-def test_a_forged_answer_is_a_protocol_error(runner: Runner, make_syncer: MakeSyncer) -> None:
-    # A well-formed frame out of turn: the answer to a call that nobody made.
-    body = """
-import struct
-payload = b'\\x81\\xa4type\\xa4done'
-for fd in range(3, 256):
-    try: os.write(fd, struct.pack('>4I', len(payload), 1, 99, 0) + payload)
-    except OSError: pass
-return []
-"""
-    with runner.open(make_syncer(loading(body))) as acme, pytest.raises(ProtocolError, match="call 99"):
-        acme.load("orders")
-
-
-def test_prints_from_python_and_from_c_reach_the_log_and_never_the_wire(
-    runner: Runner, make_syncer: MakeSyncer, caplog: pytest.LogCaptureFixture
-) -> None:
-    body = """
-import ctypes, logging
-print("from python")
-os.write(1, b"to descriptor 1\\n")
-libc = ctypes.CDLL(None)
-libc.puts(b"from C")
-libc.fflush(None)
-os.system("true")
-logging.getLogger("inner.part").warning("from %s", "logging")
-logging.getLogger("inner.part").debug("too low")
-return []
-"""
-    with caplog.at_level(logging.INFO, "syncell"), runner.open(make_syncer(loading(body))) as acme:
-        assert acme.load("orders") == []
-    said = {(record.name, record.levelname, record.getMessage()) for record in caplog.records}
-    logger = "syncell.syncer.acme"
-    assert said >= {
-        (logger, "INFO", "from python"),
-        (logger, "INFO", "to descriptor 1"),
-        (logger, "INFO", "from C"),
-        (logger, "WARNING", "from logging"),
-    }
-    assert not any("too low" in message for _, _, message in said)
-
-
-def test_a_flood_of_lines_is_bounded_and_counted(
-    runner: Runner, make_syncer: MakeSyncer, caplog: pytest.LogCaptureFixture
-) -> None:
-    body = "for n in range(100_000): print('x' * 50)\nprint('y' * 1_000_000)\nreturn []"
-    with caplog.at_level(logging.INFO, "syncell"), runner.open(make_syncer(loading(body))) as acme:
-        assert acme.load("orders") == []
-    assert 1_000 <= len(caplog.records) < 20_000
-    assert max(len(record.getMessage()) for record in caplog.records) <= 8 * 1024
-    assert any("lines were left out" in record.getMessage() for record in caplog.records)
-
-
-def test_a_child_of_the_syncer_cannot_speak_in_its_name_and_dies_with_it(
-    runner: Runner, make_syncer: MakeSyncer
-) -> None:
-    body = """
-child = os.fork()
-if child == 0:
-    import logging
-    logging.getLogger().error("from the child")
-    raise RuntimeError("the child goes on in the worker's own loop")
-os.waitpid(child, 0)
-sleeper = os.fork()
-if sleeper == 0:
-    import time
-    time.sleep(600)
-return [{"sleeper": sleeper}]
-"""
-    with runner.open(make_syncer(loading(body))) as acme:
-        sleeper = os.pidfd_open(acme.load("orders")[0]["sleeper"])
-    try:
-        assert select.select([sleeper], [], [], 30)[0], "the child outlived its cell"
-    finally:
-        os.close(sleeper)
-
-
 def test_two_threads_on_one_syncer_get_an_error_and_no_corrupted_stream(
     runner: Runner, make_syncer: MakeSyncer
 ) -> None:
@@ -536,144 +348,3 @@ def test_threads_use_their_own_syncers_at_once(runner: Runner, make_syncer: Make
     for thread in threads:
         thread.join()
     assert counts == [3000] * 4
-
-
-# What it may touch.
-
-
-def test_nothing_is_readable_that_was_not_granted(runner: Runner, make_syncer: MakeSyncer, tmp_path: Path) -> None:
-    secret = tmp_path / "secret.txt"
-    secret.write_text("top secret")
-    folder = make_syncer(loading("return [{'text': open(identifier).read()}]"))
-    with runner.open(folder) as acme:
-        with pytest.raises(AccessDenied) as caught:
-            acme.load(str(secret))
-        assert caught.value.what == str(secret)
-        assert caught.value.flag == f"--allow-read {secret}"
-        assert isinstance(caught.value.__cause__, SyncerError)
-    with runner.open(folder, policy=Policy(sandbox="off")) as acme:
-        assert acme.load(str(secret)) == [{"text": "top secret"}]
-    with runner.open(folder, policy=Policy(read=[secret])) as acme:
-        assert acme.load(str(secret)) == [{"text": "top secret"}]
-
-
-def test_read_is_not_write_and_write_is_not_read(runner: Runner, make_syncer: MakeSyncer, tmp_path: Path) -> None:
-    place = tmp_path / "place"
-    place.mkdir()
-    (place / "old.txt").write_text("old")
-    folder = make_syncer(loading("open(identifier, 'w').write('new')\nreturn []"))
-    with runner.open(folder, policy=Policy(read=[place])) as acme:
-        for name in ("old.txt", "new.txt"):
-            with pytest.raises(AccessDenied, match="--allow-write"):
-                acme.load(str(place / name))
-    assert (place / "old.txt").read_text() == "old"
-    with runner.open(folder, policy=Policy(write=[place])) as acme:
-        acme.load(str(place / "new.txt"))
-    assert (place / "new.txt").read_text() == "new"
-
-
-def test_a_path_option_grants_what_the_host_named(runner: Runner, make_syncer: MakeSyncer, tmp_path: Path) -> None:
-    named = tmp_path / "named"
-    named.mkdir()
-    (named / "a.txt").write_text("a")
-    source = """
-    import pathlib
-
-    class Acme:
-        name = "acme"
-
-        def __init__(self, folder):
-            self.folder = folder
-
-        def load(self, identifier):
-            return [{"text": pathlib.Path(self.folder, identifier).read_text(), "type": type(self.folder).__name__}]
-
-        def dump(self, identifier, *, data): ...
-    """
-    folder = make_syncer(source)
-    with runner.open(folder, {"folder": named}) as acme:
-        assert acme.load("a.txt") == [{"text": "a", "type": "PosixPath"}]
-    with runner.open(folder, {"folder": str(named)}) as acme, pytest.raises(AccessDenied):
-        acme.load("a.txt")
-    asking = make_syncer(source, name="asking", permissions={"read": ["{folder}"]})
-    with runner.open(asking, {"folder": str(named)}) as acme:
-        assert acme.load("a.txt") == [{"text": "a", "type": "str"}]
-
-
-@pytest.mark.parametrize("place", ["/", "~", "~/..", "state", "cache"])
-def test_an_option_never_grants_the_machine_a_home_or_syncells_own_folders(
-    runner: Runner, make_syncer: MakeSyncer, place: str
-) -> None:
-    folder = make_syncer(ECHO.replace('name = "acme"', 'name = "acme"\n        def __init__(self, folder): ...'))
-    path = {"state": runner.state_dir, "cache": runner.cache_dir}.get(place, Path(place).expanduser())
-    with pytest.raises(OptionsError, match="--allow-read"):
-        runner.open(folder, {"folder": path})
-
-
-def test_the_environment_is_scrubbed_and_home_and_tmp_are_private(
-    runner: Runner, make_syncer: MakeSyncer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "hidden")
-    monkeypatch.setenv("PYTHONPATH", "/nowhere")
-    body = """
-import tempfile
-with tempfile.NamedTemporaryFile() as file:
-    file.write(b"x")
-open(os.path.expanduser("~/.config"), "w").close()
-return [{"env": dict(os.environ), "argv": sys.argv, "cwd": os.getcwd()}]
-"""
-    with runner.open(make_syncer(loading(body)), policy=Policy(env={"MODE": "test"})) as acme:
-        (seen,) = acme.load("orders")
-        home = Path(seen["env"]["HOME"])
-        assert home.is_relative_to(runner.state_dir)
-        assert (home / ".config").exists()
-    assert not home.exists()
-    assert seen["env"]["MODE"] == "test"
-    assert not {"AWS_SECRET_ACCESS_KEY", "PYTHONPATH"} & seen["env"].keys()
-    assert seen["cwd"] == str(Path.cwd())
-
-
-def test_programs_are_not_started_unless_allowed(runner: Runner, make_syncer: MakeSyncer) -> None:
-    folder = make_syncer(loading("import subprocess\nreturn [{'out': subprocess.check_output(['echo', 'hi'])}]"))
-    with runner.open(folder) as acme, pytest.raises(AccessDenied):
-        acme.load("orders")
-    with runner.open(folder, policy=Policy(subprocess=True)) as acme:
-        assert acme.load("orders") == [{"out": b"hi\n"}]
-
-
-def test_no_new_privileges_and_no_inherited_descriptors(
-    runner: Runner, make_syncer: MakeSyncer, tmp_path: Path
-) -> None:
-    leaky = os.open(tmp_path, os.O_RDONLY)
-    os.set_inheritable(leaky, True)
-    body = """
-status = open("/proc/self/status").read()
-links = ["/proc/self/fd/" + fd for fd in os.listdir("/proc/self/fd")]
-targets = [os.readlink(link) for link in links if os.path.lexists(link)]
-return [{"status": status, "targets": targets, "sid": os.getsid(0), "pid": os.getpid()}]
-"""
-    try:
-        with runner.open(make_syncer(loading(body))) as acme:
-            (seen,) = acme.load("orders")
-    finally:
-        os.close(leaky)
-    assert "NoNewPrivs:\t1" in seen["status"]
-    assert seen["sid"] == seen["pid"]
-    assert not [target for target in seen["targets"] if target.startswith(str(tmp_path))]
-
-
-def test_limits_of_memory_files_and_processor_time_hold(runner: Runner, make_syncer: MakeSyncer) -> None:
-    bodies = {
-        "memory": "held = bytearray(800 * 1024 * 1024)\nreturn []",
-        "cpu_seconds": "while True: pass",
-    }
-    policy = Policy(limits=Limits(memory="256MiB", cpu_seconds=1, wall_seconds=60))
-    for limit, body in bodies.items():
-        with runner.open(make_syncer(loading(body), name=limit), policy=policy) as acme:
-            with pytest.raises(LimitExceeded) as caught:
-                acme.load("orders")
-            assert caught.value.limit == limit
-    many = loading("held = [open('/dev/null') for _ in range(100)]\nreturn []")
-    few = Policy(limits=Limits(open_files=64))
-    with runner.open(make_syncer(many, name="files"), policy=few) as acme, pytest.raises(SyncerError, match="Too many"):
-        acme.load("orders")
