@@ -7,7 +7,7 @@ PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11 /usr/bi
 BIN = .venv/bin
 DEMO = build/demo
 
-.PHONY: demo test check format bench wheel clean
+.PHONY: demo servers test check format bench wheel clean
 .DELETE_ON_ERROR:
 
 demo: .venv/installed $(DEMO)/in/flights.csv
@@ -24,6 +24,10 @@ $(DEMO)/in/flights.csv: | .venv/installed
 
 test: .venv/installed-dev
 	$(BIN)/python -m pytest --cov --cov-report=term
+
+# The database servers that tests of drivers run against, on Debian and Ubuntu.
+servers:
+	apt-get install --yes --no-install-recommends postgresql mariadb-server openssl
 
 check: .venv/installed-dev
 	$(BIN)/ruff format --check .

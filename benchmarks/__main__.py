@@ -9,7 +9,7 @@ from pathlib import Path
 
 import platformdirs
 
-from benchmarks import build, call, decode, jail, machine, memory, opening, pickled, relay
+from benchmarks import build, call, decode, gate, jail, machine, memory, opening, pickled, relay
 from benchmarks.measure import Result, Stage
 from syncell import Runner
 from syncell.sandbox.private import remove_tree
@@ -21,6 +21,7 @@ BENCHMARKS = {
     "call": call.run,
     "open": opening.run,
     "jail": jail.run,
+    "gate": gate.run,
     "memory": memory.run,
     "build": build.run,
 }

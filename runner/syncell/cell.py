@@ -27,6 +27,7 @@ from syncell.errors import (
     WorkerCrashed,
 )
 from syncell.logs import SyncerLog
+from syncell.sandbox.gate import Door
 from syncell.sandbox.plan import LaunchPlan
 from syncell.sandbox.private import PrivateFolder
 from syncell_worker import wire
@@ -60,9 +61,11 @@ class Budget:
 
 
 class Cell:
-    """A started worker. `syncer` names it in errors."""
+    """A started worker. `syncer` names it in errors, `door` is its way through the egress gate, if it has one."""
 
-    def __init__(self, syncer: str, plan: LaunchPlan, private: PrivateFolder, log: SyncerLog) -> None:
+    def __init__(
+        self, syncer: str, plan: LaunchPlan, private: PrivateFolder, log: SyncerLog, door: Door | None = None
+    ) -> None:
         self.syncer = syncer
         self.log = log
         self.events: deque[wire.Event] = deque()
@@ -73,6 +76,7 @@ class Cell:
         self._queue: deque[memoryview] = deque()
         self.queued = 0
         self._private = private
+        self.door = door
         self._ended = False
         self._cpu_seconds = plan.offer.rlimits.get("CPU", 0)
         self._process = subprocess.Popen(
@@ -83,8 +87,11 @@ class Cell:
             env=plan.environ,
             start_new_session=True,
             close_fds=True,
+            pass_fds=() if door is None else (door.descriptor,),
             bufsize=0,
         )
+        if door is not None:
+            door.inherited()
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         assert self._process.stderr is not None
@@ -175,6 +182,8 @@ class Cell:
             stream.close()
         os.close(self._pidfd)
         self._queue.clear()
+        if self.door is not None:
+            self.door.close()
         self._private.remove()
 
     def interests(self) -> list[tuple[int, int]]:

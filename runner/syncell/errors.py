@@ -109,8 +109,8 @@ class RemoteTraceback(Exception):
 class AccessDenied(SyncellError):
     """The sandbox refused something to a syncer.
 
-    `what` is what was refused (a path), `allow` the policy entry that would allow it, `flag` the same on the command
-    line. The syncer's own exception is its `__cause__`.
+    `what` is what was refused (a path, a place to connect to), `allow` the policy entry that would allow it, `flag` the
+    same on the command line. The syncer's own exception is its `__cause__`.
     """
 
     def __init__(self, syncer: str, what: str, *, allow: str, flag: str, action: str = "access") -> None:
@@ -124,6 +124,11 @@ class AccessDenied(SyncellError):
     def path(cls, syncer: str, action: str, path: str) -> Self:
         """The error for a path; `action` is `"read"` or `"write"`."""
         return cls(syncer, path, action=action, allow=f"Policy({action}=[{path!r}])", flag=f"--allow-{action} {path}")
+
+    @classmethod
+    def connection(cls, syncer: str, what: str, rule: str) -> Self:
+        """The error for a connection; `rule` is what would allow it."""
+        return cls(syncer, what, action="connect to", allow=f"Policy(connect=[{rule!r}])", flag=f"--allow-net {rule}")
 
 
 class LimitExceeded(SyncellError):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import collections
 import dataclasses
 import difflib
+import ipaddress
 import json
 import os
 import re
@@ -288,9 +289,17 @@ def _fill(template: str, options: Mapping[str, Any], by_option: re.Pattern[str])
     values = [value or default for value, (_, default) in zip(passed, placeholders, strict=True)]
     if not all(values):
         return "", False
-    remaining = iter(values)
+    remaining = iter(map(_bracketed, values) if by_option is _HOST_BY_OPTION else values)
     is_named = by_option.fullmatch(template) is not None and passed[0] != ""
     return _PLACEHOLDER.sub(lambda _: next(remaining), template), is_named
+
+
+def _bracketed(host: str) -> str:
+    """An IPv6 address in brackets, so that a port can stand beside it; anything else as it is."""
+    try:
+        return f"[{ipaddress.IPv6Address(host)}]"
+    except ValueError:
+        return host
 
 
 def _as_text(value: Any) -> str:

@@ -20,7 +20,7 @@ from syncell.cell import HELLO_SECONDS, Budget, Cell
 from syncell.environments import EnvironmentStore, Lease, Recipe
 from syncell.errors import DataError, Problem, SpecError
 from syncell.logs import SyncerLog
-from syncell.sandbox import Policy, grants, plan, private
+from syncell.sandbox import Gate, Policy, grants, plan, private
 from syncell.spec import Spec, parse_spec, resolve_references
 from syncell.syncer import Syncer
 from syncell_worker import schema, values, wire
@@ -65,6 +65,7 @@ class Runner:
         self.cache_dir = Path(cache_dir or platformdirs.user_cache_path("syncell", appauthor=False)).absolute()
         self.policy = policy or Policy()
         self.environments = EnvironmentStore(self.cache_dir)
+        self._gate = Gate()
         self._opened: set[Syncer] = set()
         private.sweep(self._cells)
 
@@ -179,6 +180,7 @@ class Runner:
         """Close every syncer that is still open."""
         for syncer in list(self._opened):
             syncer.close()
+        self._gate.close()
 
     def inspect(
         self,
@@ -247,6 +249,7 @@ class Runner:
         environment = lease.environment
         kit = self.environments.kit(environment.interpreter)
         folder = private.PrivateFolder(self._cells)
+        door = self._gate.admit(allowed.connect) if allowed.connect and policy.sandbox != "off" else None
         try:
             launch = plan.draw(
                 interpreter=environment.interpreter.executable,
@@ -255,9 +258,12 @@ class Runner:
                 private=folder.path,
                 grants=allowed,
                 policy=policy,
+                door=door.descriptor if door is not None else -1,
             )
-            cell = Cell(definition.manifest.name, launch, folder, SyncerLog(definition.manifest.name))
+            cell = Cell(definition.manifest.name, launch, folder, SyncerLog(definition.manifest.name), door)
         except BaseException:
+            if door is not None:
+                door.close()
             folder.remove()
             raise
         cell.send(launch.offer)

@@ -16,6 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NoReturn, Self
 
+from syncell import denials
 from syncell.catalog import FoundSyncer
 from syncell.cell import QUEUE_BYTES, Budget, Cell, wait
 from syncell.environments import Environment
@@ -158,6 +159,8 @@ class Syncer:
     def start(self, request: type[wire.Load | wire.Dump], identifier: str) -> int:
         """Begin a call for a resource; its id. Raises `SpecError`."""
         call = self.cell.call + 1
+        if self.cell.door is not None:
+            self.cell.door.denials.clear()
         self.cell.send(request(identifier=_identifier(identifier)), call)
         return call
 
@@ -232,6 +235,8 @@ class Syncer:
             exceeded.__cause__ = error
             return exceeded
         path = error.attributes.get("filename")
+        if path is None and self.cell.door is not None:
+            return denials.connection(error, list(self.cell.door.denials)) or error
         if (
             error.attributes.get("errno") not in (errno.EACCES, errno.EPERM)
             or not isinstance(path, str)

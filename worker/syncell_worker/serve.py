@@ -17,7 +17,7 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-from syncell_worker import failure, inspection, jail, lifecycle, loader, options, rows, tables, values, wire
+from syncell_worker import failure, gate, inspection, jail, lifecycle, loader, options, rows, tables, values, wire
 from syncell_worker.pipe import HostGone, Pipe
 
 _MAX_LOG_TEXT = 8 * 1024  # characters of one record
@@ -66,7 +66,10 @@ def _greet(pipe: Pipe) -> bool:
     lacking: list[str] = []
     if offer.jail != "off":
         try:
-            layers = jail.enter(offer.read, offer.write, offer.execute, offer.rlimits)
+            if offer.network == "gate":
+                gate.enter(offer.door)
+                layers.append("gate")
+            layers += jail.enter(offer.read, offer.write, offer.execute, offer.rlimits)
         except jail.Unavailable as error:
             if offer.jail == "required":
                 pipe.send(wire.Failed(kind="sandbox", message=str(error)))

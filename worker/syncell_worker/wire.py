@@ -53,6 +53,8 @@ class Offer(Message, tag="offer"):
     execute: list[str] = []
     rlimits: dict[str, int] = {}
     jail: str = "required"
+    network: str = "none"
+    door: int = -1
 
 
 class Hello(Message, tag="hello"):

@@ -47,6 +47,14 @@ def _memory(text: str) -> str:
     return text
 
 
+def _place(text: str) -> str:
+    try:
+        Policy(connect=[text])
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+    return text
+
+
 SyncerArgument = Annotated[str, typer.Argument(metavar="SYNCER", help="A name, a folder, a MANIFEST.json or a spec.")]
 AsJSON = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
@@ -128,6 +136,12 @@ class Access:
     allow_write: Annotated[
         list[Path], typer.Option(metavar="PATH", help="Let syncers write a file, or a folder and all beneath it.")
     ] = dataclasses.field(default_factory=list)
+    allow_net: Annotated[
+        list[str],
+        typer.Option(
+            parser=_place, metavar="HOST:PORT", help="Let syncers connect, as in db.acme.com:5432 or '*.acme.com:443'."
+        ),
+    ] = dataclasses.field(default_factory=list)
     allow_subprocess: Annotated[
         bool, typer.Option("--allow-subprocess", help="Let syncers start programs, in the same sandbox.")
     ] = False
@@ -154,6 +168,7 @@ class Access:
         return Policy(
             read=self.allow_read,
             write=self.allow_write,
+            connect=self.allow_net,
             subprocess=self.allow_subprocess,
             limits=Limits(**{name: value for name, value in limits.items() if value is not None}),  # type: ignore[arg-type]
             sandbox=self.sandbox,

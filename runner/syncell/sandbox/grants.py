@@ -1,8 +1,9 @@
-"""Which files one cell may read and write, and who said so.
+"""Which files one cell may read and write and where it may connect to, and who said so.
 
 Passing is granting: an option that the manifest's permissions name as a path, or that the host passes as a
 `pathlib.Path`, is granted, since the host named it. A literal path in a manifest grants nothing. `/`, the home folder
-and syncell's own folders are never granted by an option, nor a folder that holds them: only a policy can.
+and syncell's own folders are never granted by an option, nor a folder that holds them: only a policy can. The same goes
+for hosts: an option names one host and one port, never a wildcard or a network.
 """
 
 from __future__ import annotations
@@ -14,16 +15,18 @@ from pathlib import Path
 from typing import Any
 
 from syncell.errors import AccessDenied, OptionsError, Problem
-from syncell.manifest import Manifest
+from syncell.manifest import Expansion, Manifest
+from syncell.sandbox import egress
 from syncell.sandbox.policy import Policy
 
 
 @dataclasses.dataclass(frozen=True)
 class Grants:
-    """Absolute paths with their symbolic links resolved, a folder covering what is beneath it."""
+    """Absolute paths with their symbolic links resolved, a folder covering what is beneath it; rules of `egress`."""
 
     read: tuple[str, ...] = ()
     write: tuple[str, ...] = ()
+    connect: tuple[str, ...] = ()
 
     def covers(self, action: str, path: str) -> bool:
         """Whether `path` may be read or written (`action` is `"read"` or `"write"`)."""
@@ -65,7 +68,30 @@ def draw(
                 )
     if problems:
         raise OptionsError(syncer, problems)
-    return Grants(*(tuple(dict.fromkeys(granted[action])) for action in ("read", "write")))
+    connect = _places(syncer, asked, policy)
+    read, write = (tuple(dict.fromkeys(granted[action])) for action in ("read", "write"))
+    return Grants(read=read, write=write, connect=connect)
+
+
+def _places(syncer: str, asked: Expansion, policy: Policy) -> tuple[str, ...]:
+    """Where the cell may connect to."""
+    allowed = egress.Egress.of(policy.connect)
+    for text in asked.requested.connect:
+        try:
+            rule = egress.parse(text)
+        except ValueError as error:
+            raise OptionsError(syncer, [Problem("permissions.connect", str(error))]) from None
+        if not allowed.covers(rule):
+            raise AccessDenied.connection(syncer, rule.text, rule.text)
+    named, problems = [], []
+    for text in asked.named.connect:
+        try:
+            named.append(egress.parse_option(text).text)
+        except ValueError as error:
+            problems.append(Problem("an option that names a host", str(error)))
+    if problems:
+        raise OptionsError(syncer, problems)
+    return tuple(dict.fromkeys([*policy.connect, *named]))
 
 
 def _paths(options: Mapping[str, Any]) -> list[str]:

@@ -32,6 +32,11 @@ _SYSTEM_PROGRAMS = ("/bin", "/usr/bin", "/usr/local/bin", "/lib", "/lib64", "/us
 # The host's locale and zone decide what text and naive times mean; a syncer must see them as its host does.
 _PASSED_ON = ("TZ", "LANG", "LC_ALL", "LC_CTYPE", "LC_TIME", "LC_NUMERIC")
 
+# Names are asked over a stream, which the gate answers, and as written: the host's resolver knows what to append.
+_ASKED_OF_GATE = {"RES_OPTIONS": "use-vc ndots:0"}
+# So that names in it are asked of the gate, too, and it knows what leads where.
+_NOT_BEHIND_GATE = ("/etc/hosts",)
+
 
 @dataclasses.dataclass(frozen=True)
 class LaunchPlan:
@@ -50,23 +55,37 @@ def draw(
     private: Path,
     grants: Grants,
     policy: Policy,
+    door: int = -1,
 ) -> LaunchPlan:
-    """The plan of one cell. `readable` is what its own code needs, `private` the folder that holds its home and tmp."""
+    """The plan of one cell. `readable` is what its own code needs, `private` the folder that holds its home and tmp.
+
+    `door` is what the worker inherits of the egress gate, where there is something that it may connect to.
+    """
     home, temporary = str(private / "home"), str(private / "tmp")
     environ = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
     environ.setdefault("LANG", "C.UTF-8")
     environ |= {"PATH": "/usr/local/bin:/usr/bin:/bin", "USER": "syncer", "LOGNAME": "syncer"}
     environ |= {"HOME": home, "TMPDIR": temporary, **policy.env}
+    gated = door >= 0
+    if gated:
+        environ = {**_ASKED_OF_GATE, **environ}
     own = [home, temporary]
     return LaunchPlan(
         command=(str(interpreter), "-I", "-S", "-B", str(kit / "syncell_worker" / "__main__.py")),
         environ=environ,
         offer=wire.Offer(
             versions=list(wire.VERSIONS),
-            read=[*_SYSTEM_READ, *map(str, readable), *own, *grants.read],
+            read=[
+                *(path for path in _SYSTEM_READ if not gated or path not in _NOT_BEHIND_GATE),
+                *map(str, readable),
+                *own,
+                *grants.read,
+            ],
             write=[*_SYSTEM_WRITE, *own, *grants.write],
             execute=[*_SYSTEM_PROGRAMS, *map(str, readable)] if policy.subprocess else [],
             rlimits=policy.limits.rlimits(),
             jail=policy.sandbox,
+            network="gate" if gated else "none" if policy.sandbox != "off" else "open",
+            door=door,
         ),
     )

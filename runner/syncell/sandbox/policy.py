@@ -8,6 +8,8 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Literal
 
+from syncell.sandbox import egress
+
 Path = str | os.PathLike[str]
 
 _UNITS = {"": 1, "B": 1}
@@ -69,6 +71,8 @@ class Policy:
     """What a syncer is allowed beyond nothing.
 
     - `read`, `write`: files and folders, apart: to write is not to read. A folder covers everything beneath it.
+    - `connect`: where it may connect to: `"db.acme.com:5432"`, `"*.acme.com:443"`, `"10.0.0.0/8:5432"`, `"[::1]:443"`,
+      `"unix:/path"`; a port may be a range, `"8000-8010"`, or `"*"`. Without one it can make no socket at all.
     - `env`: variables that its process gets, besides a scrubbed few.
     - `indexes`: addresses of package indexes, or of folders of wheels, that its requirements may name for themselves.
     - `source_builds`: whether its requirements may be built from source, which runs their code, in a jail.
@@ -79,6 +83,7 @@ class Policy:
 
     read: tuple[str, ...] = ()
     write: tuple[str, ...] = ()
+    connect: tuple[str, ...] = ()
     env: Mapping[str, str] = dataclasses.field(default_factory=dict)
     indexes: tuple[str, ...] = ()
     source_builds: bool = False
@@ -91,6 +96,7 @@ class Policy:
         *,
         read: Iterable[Path] = (),
         write: Iterable[Path] = (),
+        connect: Iterable[str] = (),
         env: Mapping[str, str] | None = None,
         indexes: Iterable[str] = (),
         source_builds: bool = False,
@@ -103,6 +109,7 @@ class Policy:
         values = {
             "read": _paths("read", read),
             "write": _paths("write", write),
+            "connect": _places(connect),
             "env": dict(env or {}),
             "indexes": tuple(indexes),
             "source_builds": source_builds,
@@ -112,6 +119,12 @@ class Policy:
         }
         for name, value in values.items():
             object.__setattr__(self, name, value)
+
+
+def _places(places: Iterable[str]) -> tuple[str, ...]:
+    if isinstance(places, str):
+        raise TypeError("Policy(connect=...) takes a list of places, not one place")
+    return tuple(egress.parse(place).text for place in places)
 
 
 def _paths(name: str, paths: Iterable[Path]) -> tuple[str, ...]:
