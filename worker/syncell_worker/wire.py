@@ -53,6 +53,7 @@ class Offer(Message, tag="offer"):
     execute: list[str] = []
     rlimits: dict[str, int] = {}
     jail: str = "required"
+    network: str = "none"
 
 
 class Hello(Message, tag="hello"):

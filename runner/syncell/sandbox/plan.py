@@ -68,5 +68,6 @@ def draw(
             execute=[*_SYSTEM_PROGRAMS, *map(str, readable)] if policy.subprocess else [],
             rlimits=policy.limits.rlimits(),
             jail=policy.sandbox,
+            network="gate" if policy.connect else "none",
         ),
     )

@@ -69,6 +69,7 @@ class Policy:
     """What a syncer is allowed beyond nothing.
 
     - `read`, `write`: files and folders, apart: to write is not to read. A folder covers everything beneath it.
+    - `connect`: hosts that it may connect to, as `"host:port"`. Without one it can make no socket at all.
     - `env`: variables that its process gets, besides a scrubbed few.
     - `indexes`: addresses of package indexes, or of folders of wheels, that its requirements may name for themselves.
     - `source_builds`: whether its requirements may be built from source, which runs their code, in a jail.
@@ -79,6 +80,7 @@ class Policy:
 
     read: tuple[str, ...] = ()
     write: tuple[str, ...] = ()
+    connect: tuple[str, ...] = ()
     env: Mapping[str, str] = dataclasses.field(default_factory=dict)
     indexes: tuple[str, ...] = ()
     source_builds: bool = False
@@ -91,6 +93,7 @@ class Policy:
         *,
         read: Iterable[Path] = (),
         write: Iterable[Path] = (),
+        connect: Iterable[str] = (),
         env: Mapping[str, str] | None = None,
         indexes: Iterable[str] = (),
         source_builds: bool = False,
@@ -98,11 +101,14 @@ class Policy:
         limits: Limits | None = None,
         sandbox: Literal["required", "best-effort", "off"] = "required",
     ) -> None:
+        if isinstance(connect, str):
+            raise TypeError("Policy(connect=...) takes a list of hosts, not one host")
         if sandbox not in ("required", "best-effort", "off"):
             raise ValueError(f'Policy(sandbox={sandbox!r}): one of "required", "best-effort", "off"')
         values = {
             "read": _paths("read", read),
             "write": _paths("write", write),
+            "connect": tuple(connect),
             "env": dict(env or {}),
             "indexes": tuple(indexes),
             "source_builds": source_builds,
