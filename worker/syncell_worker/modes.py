@@ -8,6 +8,7 @@ nothing depends on it for safety.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import pathlib
 from collections.abc import Callable, Iterator
@@ -40,8 +41,12 @@ def utime(
     follow_symlinks: bool = True,
     **more: Any,
 ) -> None:
-    """As `os.utime`."""
-    _through_descriptor(lambda fd: _utime(fd, times, **more), path, dir_fd, follow_symlinks)
+    """As `os.utime`; but the times of a symbolic link itself, which has no descriptor, stay as they are."""
+    try:
+        _through_descriptor(lambda fd: _utime(fd, times, **more), path, dir_fd, follow_symlinks)
+    except OSError as error:
+        if follow_symlinks or error.errno != errno.ELOOP:
+            raise
 
 
 def _through_descriptor(change: Callable[[int], None], path: Any, dir_fd: Optional[int], follow_symlinks: bool) -> None:
@@ -60,8 +65,11 @@ def _opened(path: Any, dir_fd: Optional[int], follow_symlinks: bool) -> Iterator
     flags = os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY | (0 if follow_symlinks else os.O_NOFOLLOW)
     try:
         fd = os.open(path, os.O_RDONLY | flags, dir_fd=dir_fd)
-    except PermissionError:  # it may be one to write only
-        fd = os.open(path, os.O_WRONLY | flags, dir_fd=dir_fd)
+    except PermissionError as refused:
+        try:  # it may be one to write only
+            fd = os.open(path, os.O_WRONLY | flags, dir_fd=dir_fd)
+        except OSError:
+            raise refused from None
     try:
         yield fd
     finally:
