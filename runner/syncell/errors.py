@@ -125,6 +125,18 @@ class AccessDenied(SyncellError):
         """The error for a path; `action` is `"read"` or `"write"`."""
         return cls(syncer, path, action=action, allow=f"Policy({action}=[{path!r}])", flag=f"--allow-{action} {path}")
 
+    @classmethod
+    def programs(cls, syncer: str) -> Self:
+        """The error for starting programs."""
+        return cls(syncer, "programs", action="start", allow="Policy(subprocess=True)", flag="--allow-subprocess")
+
+    @classmethod
+    def network(cls, syncer: str) -> Self:
+        """The error for a cell that may connect to nothing."""
+        return cls(
+            syncer, "the network", action="use", allow='Policy(connect=["HOST:PORT"])', flag="--allow-net HOST:PORT"
+        )
+
 
 class LimitExceeded(SyncellError):
     """A cell reached one of its limits and was ended. `limit` names it; `allowed` and `reached` are in its unit."""

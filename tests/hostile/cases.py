@@ -41,7 +41,7 @@ CASES = [
         "plant_in_environment plant_in_kit plant_in_cache plant_in_own_code write_bytecode_of_own_code "
         "read_environment_of_host read_environment_of_neighbour read_command_of_neighbour read_maps_of_neighbour "
         "list_descriptors_of_host open_descriptor_of_neighbour files_through_root_of_neighbour "
-        "files_through_folder_of_neighbour",
+        "files_through_folder_of_neighbour read_sockets_of_the_machine read_mounts_of_the_machine",
     ),
     *_cases("files", "rename_from_outside rename_to_outside link_to_outside", ends=NOT_MOVED),
     *_cases("files", "read_memory_of_neighbour open_by_handle", root=True),

@@ -37,10 +37,12 @@ def test_a_missing_layer_is_refused_or_named(
         whole = acme.jail
     patched = shutil.copytree(kit, tmp_path / "kit")
     path = patched / "syncell_worker" / module
-    path.chmod(0o644)
+    bytecode = path.parent / "__pycache__"
+    for published in (path, path.parent, bytecode):
+        published.chmod(0o755)
     assert given in path.read_text()
     path.write_text(path.read_text().replace(given, without))
-    shutil.rmtree(path.parent / "__pycache__")
+    shutil.rmtree(bytecode)
     monkeypatch.setattr(type(runner.environments), "kit", lambda self, interpreter: patched)
     with pytest.raises(SandboxUnavailable, match=protection):
         runner.open(folder)

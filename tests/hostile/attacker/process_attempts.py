@@ -50,6 +50,14 @@ def files_through_folder_of_neighbour(world: World) -> list[str]:
     return os.listdir(f"/proc/{world['neighbour']}/cwd/")
 
 
+def read_sockets_of_the_machine(world: World) -> int:
+    return len(pathlib.Path("/proc/self/net/unix").read_bytes())
+
+
+def read_mounts_of_the_machine(world: World) -> int:
+    return len(pathlib.Path(f"/proc/{os.getppid()}/mountinfo").read_bytes())
+
+
 def signal_host(world: World) -> None:
     os.kill(world["host"], 0)
 
