@@ -6,7 +6,6 @@ import datetime as dt
 import json
 import os
 import select
-import shutil
 import signal
 import subprocess
 import sys
@@ -17,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from conftest import MakeSyncer
-from syncell import EnvironmentBuildError, Policy, Runner, SandboxUnavailable, SpecError
+from syncell import EnvironmentBuildError, Runner, SpecError
 
 TELLING = """
     import sys
@@ -182,28 +181,6 @@ def test_references_are_resolved_by_the_host(
     monkeypatch.setenv("WHICH_MODULE", "json")
     with runner.open(f"{make_syncer(TELLING)}://module=${{env:WHICH_MODULE}}") as acme:
         assert "json" in acme.load("orders")[0]["file"]
-
-
-def test_a_machine_without_landlock_refuses_unless_told_otherwise(
-    runner: Runner, make_syncer: MakeSyncer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # The kernel cannot be changed here; the answer of its probe can, in the worker's copy of the module.
-    folder = make_syncer(TELLING)
-    with runner.open(folder) as acme:
-        kit = runner.environments.kit(acme.environment.interpreter)
-    patched = runner.state_dir / "kit"
-    shutil.copytree(kit, patched)
-    jail = patched / "syncell_worker" / "jail.py"
-    for path in (jail.parent, jail.parent / "__pycache__", jail):
-        path.chmod(0o755)
-    jail.write_text(jail.read_text().replace("return max(int(version), 0)", "return 0"))
-    shutil.rmtree(jail.parent / "__pycache__")
-    monkeypatch.setattr(type(runner.environments), "kit", lambda self, interpreter: patched)
-    with pytest.raises(SandboxUnavailable, match="no Landlock"):
-        runner.open(folder)
-    with runner.open(folder, {"module": "json"}, policy=Policy(sandbox="best-effort")) as acme:
-        assert acme.load("orders")
-        assert "Landlock" in acme.lacking[0]
 
 
 def test_a_host_that_is_killed_leaves_no_worker_and_its_folders_are_swept(

@@ -26,7 +26,5 @@ def connection(error: SyncerError, denials: Sequence[Denial]) -> AccessDenied | 
         host = denial.rule.removeprefix("unix:") if denial.rule.startswith("unix:") else denial.rule.rpartition(":")[0]
         by_name = denial.rule.endswith(":PORT")
         if host in text or (any(sign in text for sign in _UNNAMED) if by_name else _REFUSED in text):
-            denied = AccessDenied.connection(error.syncer, denial.what, denial.rule)
-            denied.__cause__ = error
-            return denied
+            return AccessDenied.connection(error.syncer, denial.what, denial.rule)
     return None

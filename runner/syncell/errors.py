@@ -130,6 +130,18 @@ class AccessDenied(SyncellError):
         """The error for a connection; `rule` is what would allow it."""
         return cls(syncer, what, action="connect to", allow=f"Policy(connect=[{rule!r}])", flag=f"--allow-net {rule}")
 
+    @classmethod
+    def programs(cls, syncer: str) -> Self:
+        """The error for starting programs."""
+        return cls(syncer, "programs", action="start", allow="Policy(subprocess=True)", flag="--allow-subprocess")
+
+    @classmethod
+    def network(cls, syncer: str) -> Self:
+        """The error for a cell that may connect to nothing."""
+        return cls(
+            syncer, "the network", action="use", allow='Policy(connect=["HOST:PORT"])', flag="--allow-net HOST:PORT"
+        )
+
 
 class LimitExceeded(SyncellError):
     """A cell reached one of its limits and was ended. `limit` names it; `allowed` and `reached` are in its unit."""

@@ -231,7 +231,7 @@ class Runner:
                 cell,
                 environment=lease.environment,
                 grants=allowed,
-                limits=policy.limits,
+                policy=policy,
                 on_close=lambda: self._closed(syncer, lease),
             )
             hello = _answer(syncer, wire.Hello, Budget(HELLO_SECONDS))

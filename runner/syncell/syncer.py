@@ -35,7 +35,7 @@ from syncell.errors import (
     SyncellError,
     SyncerError,
 )
-from syncell.sandbox import Grants, Limits
+from syncell.sandbox import Grants, Policy
 from syncell_worker import values, wire
 
 CANCEL_SECONDS = 5.0
@@ -55,13 +55,14 @@ class Syncer:
         *,
         environment: Environment,
         grants: Grants,
-        limits: Limits,
+        policy: Policy,
         on_close: Callable[[], None],
     ) -> None:
         self.definition = definition
         self.environment = environment
         self.grants = grants
-        self.limits = limits
+        self.policy = policy
+        self.limits = policy.limits
         self.cell = cell
         self.name: str = definition.manifest.name
         self.members: frozenset[str] = frozenset()
@@ -225,15 +226,20 @@ class Syncer:
             attributes=failed.attributes,
             hint="; add what provides it to the requirements in MANIFEST.json" if missing else "",
         )
-        raise self._explained(error)
+        explained = self._explained(error, failed.refused)
+        if explained is not error:
+            explained.__cause__ = error
+        raise explained
 
-    def _explained(self, error: SyncerError) -> SyncellError:
+    def _explained(self, error: SyncerError, refused: str) -> SyncellError:
         """The same error, or a more telling one where the sandbox or a limit is behind it."""
         if error.type == "MemoryError" and isinstance(self.limits.memory, int):
             allowed = self.limits.memory
-            exceeded = LimitExceeded(self.name, "memory", allowed=allowed, reached=allowed)
-            exceeded.__cause__ = error
-            return exceeded
+            return LimitExceeded(self.name, "memory", allowed=allowed, reached=allowed)
+        if refused == "program" and self.jail and not self.policy.subprocess:
+            return AccessDenied.programs(self.name)
+        if refused == "socket" and self.jail and not self.grants.connect:
+            return AccessDenied.network(self.name)
         path = error.attributes.get("filename")
         if path is None and self.cell.door is not None:
             return denials.connection(error, list(self.cell.door.denials)) or error
@@ -248,9 +254,7 @@ class Syncer:
         if may_read and may_write:
             return error
         action = "write" if may_read or not Path(where).exists() else "read"
-        denied = AccessDenied.path(self.name, action, where)
-        denied.__cause__ = error
-        return denied
+        return AccessDenied.path(self.name, action, where)
 
     def _raise_failure(self) -> None:
         if self.cell.failure is not None:

@@ -62,7 +62,7 @@ class TestAllowed:
         assert (
             run(syncer, SAY + "\n    result = say(host, port, **how)", host=host, port=echo.port, how=how) == b"hello"
         )
-        assert syncer.jail[0] == "gate"
+        assert "gate" in syncer.jail
 
     def test_ipv6_and_ipv4_written_as_ipv6(self, opened: Open, echo: Echo) -> None:
         syncer = opened(f"[::1]:{echo.port}", f"127.0.0.1:{echo.port}")

@@ -14,6 +14,13 @@ from syncell_worker import values, wire
 
 _MAX_TEXT = 64 * 1024  # characters of a message or a traceback: a screenful is read, never a megabyte
 _MAX_ATTRIBUTES = 32
+_MAX_CHAIN = 16  # causes of causes
+# Where the standard library stands when a program, or a socket, was refused to it.
+_REFUSALS = {
+    ("subprocess", "_execute_child"): "program",
+    ("os", "_execvpe"): "program",
+    ("socket", "__init__"): "socket",
+}
 _HERE = os.path.dirname(os.path.abspath(__file__))  # noqa: PTH100, PTH120 - one comparison a frame
 
 
@@ -25,6 +32,7 @@ def describe(error: BaseException, kind: str = "syncer") -> wire.Failed:
         message=_text(error),
         traceback=_traceback(error),
         attributes=_attributes(error),
+        refused=_refused(error),
     )
 
 
@@ -55,6 +63,25 @@ def _traceback(error: BaseException) -> str:
         return _shorten("".join(traceback.format_exception(type(error), error, first)))
     except BaseException:
         return f"{_qualified(type(error))}: its traceback cannot be shown\n"
+
+
+def _refused(error: BaseException) -> str:
+    """What the system refused that has no path to tell by, wherever in the chain of causes it stands."""
+    cause: BaseException | None = error
+    for _ in range(_MAX_CHAIN):
+        if cause is None:
+            break
+        if _qualified(type(cause)) == "socket.gaierror":  # no name is resolved without a socket
+            return "socket"
+        last = cause.__traceback__
+        while last is not None and last.tb_next is not None:
+            last = last.tb_next
+        if isinstance(cause, PermissionError) and last is not None:
+            place = (str(last.tb_frame.f_globals.get("__name__")), last.tb_frame.f_code.co_name)
+            if place in _REFUSALS:
+                return _REFUSALS[place]
+        cause = cause.__cause__ or cause.__context__
+    return ""
 
 
 def _attributes(error: BaseException) -> dict[str, Any]:

@@ -7,6 +7,7 @@ process ends when the host says so or is gone.
 from __future__ import annotations
 
 import contextlib
+import functools
 import gc
 import io
 import logging
@@ -17,7 +18,20 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-from syncell_worker import failure, gate, inspection, jail, lifecycle, loader, options, rows, tables, values, wire
+from syncell_worker import (
+    failure,
+    gate,
+    inspection,
+    jail,
+    lifecycle,
+    loader,
+    modes,
+    options,
+    rows,
+    tables,
+    values,
+    wire,
+)
 from syncell_worker.pipe import HostGone, Pipe
 
 _MAX_LOG_TEXT = 8 * 1024  # characters of one record
@@ -66,15 +80,20 @@ def _greet(pipe: Pipe) -> bool:
     lacking: list[str] = []
     if offer.jail != "off":
         try:
-            if offer.network == "gate":
-                gate.enter(offer.door)
-                layers.append("gate")
-            layers += jail.enter(offer.read, offer.write, offer.execute, offer.rlimits)
+            layers = jail.enter(
+                offer.read,
+                offer.write,
+                offer.execute,
+                offer.rlimits,
+                network=offer.network,
+                gate=functools.partial(gate.enter, offer.door),
+                lacking=lacking if offer.jail == "best-effort" else None,
+            )
         except jail.Unavailable as error:
-            if offer.jail == "required":
-                pipe.send(wire.Failed(kind="sandbox", message=str(error)))
-                return False
-            lacking = [str(error)]
+            pipe.send(wire.Failed(kind="sandbox", message=str(error)))
+            return False
+        if "seccomp" in layers:
+            modes.by_descriptor()
     python = ".".join(map(str, sys.version_info[:3]))
     pipe.send(wire.Hello(version=version, layers=layers, lacking=lacking, pid=os.getpid(), python=python))
     return True

@@ -152,7 +152,8 @@ class Failed(Message, tag="failed"):
     """Worker: the call (or the opening) did not end well.
 
     `kind` is `syncer` (an exception of the syncer's, described by the other fields), `manifest` or `options` (see
-    `problems`), `sandbox` (the jail does not stand), `version` (none in common) or `cancelled`.
+    `problems`), `sandbox` (the jail does not stand), `version` (none in common) or `cancelled`. `refused` says what the
+    system did not let the syncer have, where the exception shows it: a `program` or a `socket`.
     """
 
     kind: str
@@ -161,6 +162,7 @@ class Failed(Message, tag="failed"):
     traceback: str = ""
     attributes: dict[str, Any] = {}
     problems: list[Problem] = []
+    refused: str = ""
 
 
 class Log(Message, tag="log"):

@@ -139,7 +139,9 @@ class Installer:
             self.interpreter,
             "confine.py",
             *(program, "pip", command, *arguments, "--cache-dir", str(cache)),
-            jail=process.Jail(execute=tuple(read), write=(str(self.folder), str(cache), *map(str, writable))),
+            jail=process.Jail(
+                execute=tuple(read), write=(str(self.folder), str(cache), *map(str, writable)), network="open"
+            ),
             environ=environ,
             seconds=INSTALL_SECONDS,
         )

@@ -39,11 +39,15 @@ RLIMITS = {"CORE": 0}
 
 @dataclasses.dataclass(frozen=True)
 class Jail:
-    """Absolute paths that a process may read, write (and read), and execute (and read)."""
+    """What a process may do: absolute paths to read, to write (and read), to execute (and read); and the network.
+
+    `network` is `"none"` or `"open"`.
+    """
 
     read: tuple[str, ...] = ()
     write: tuple[str, ...] = ()
     execute: tuple[str, ...] = ()
+    network: str = "none"
 
     def plan(self) -> dict[str, object]:
         """What the worker's `jail.enter` takes."""
@@ -52,6 +56,8 @@ class Jail:
             "write": [*self.write, os.devnull],
             "execute": list(self.execute),
             "rlimits": RLIMITS,
+            "network": self.network,
+            "modes": True,  # installers set them by path; what they run on is data that they were given to unpack
         }
 
 

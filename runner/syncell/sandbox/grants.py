@@ -45,9 +45,7 @@ def draw(
     allowed = Grants(read=tuple(map(os.path.realpath, policy.read)), write=tuple(map(os.path.realpath, policy.write)))
     asked = manifest.permissions.expand(options)
     if manifest.permissions.subprocess and not policy.subprocess:
-        raise AccessDenied(
-            syncer, "programs", action="start", allow="Policy(subprocess=True)", flag="--allow-subprocess"
-        )
+        raise AccessDenied.programs(syncer)
     granted: dict[str, list[str]] = {"read": list(allowed.read), "write": list(allowed.write)}
     problems = []
     for action in ("read", "write"):

@@ -15,6 +15,12 @@ from syncell.sandbox.grants import Grants
 from syncell.sandbox.policy import Policy
 from syncell_worker import wire
 
+# Of what the kernel says about a process, what is about that process only: beside it stand the whole machine's mounts
+# and connections.
+_PROCESS_READ = (
+    "auxv", "cgroup", "cmdline", "comm", "environ", "fd", "fdinfo", "io", "limits", "maps", "smaps", "smaps_rollup",
+    "stat", "statm", "status",
+)  # fmt: skip
 # What any program needs of a Linux system to run: its libraries, time zones, certificates, how names are resolved.
 # None of it is particular to a user. What a machine lacks is skipped.
 _SYSTEM_READ = (
@@ -24,7 +30,8 @@ _SYSTEM_READ = (
     "/etc/resolv.conf", "/etc/hosts", "/etc/host.conf", "/etc/nsswitch.conf", "/etc/gai.conf", "/etc/services",
     "/etc/protocols", "/etc/mime.types", "/etc/os-release", "/etc/alternatives",
     "/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom",
-    "/proc/self", "/proc/cpuinfo", "/proc/meminfo", "/proc/stat", "/proc/sys/kernel/osrelease",
+    *(f"/proc/self/{name}" for name in _PROCESS_READ),
+    "/proc/cpuinfo", "/proc/meminfo", "/proc/stat", "/proc/sys/kernel/osrelease",
     "/sys/devices/system/cpu",
 )  # fmt: skip
 _SYSTEM_WRITE = ("/dev/null", "/dev/zero", "/dev/full")
@@ -85,7 +92,7 @@ def draw(
             execute=[*_SYSTEM_PROGRAMS, *map(str, readable)] if policy.subprocess else [],
             rlimits=policy.limits.rlimits(),
             jail=policy.sandbox,
-            network="gate" if gated else "none" if policy.sandbox != "off" else "open",
+            network="gate" if gated else "none",
             door=door,
         ),
     )
