@@ -21,6 +21,7 @@ from syncell.environments import EnvironmentStore, Lease, Recipe
 from syncell.errors import DataError, Problem, SpecError
 from syncell.logs import SyncerLog
 from syncell.sandbox import Policy, grants, plan, private
+from syncell.sandbox.warden import Warden
 from syncell.spec import Spec, parse_spec, resolve_references
 from syncell.syncer import Syncer
 from syncell_worker import schema, values, wire
@@ -66,6 +67,7 @@ class Runner:
         self.policy = policy or Policy()
         self.environments = EnvironmentStore(self.cache_dir)
         self._opened: set[Syncer] = set()
+        self._warden = Warden()
         private.sweep(self._cells)
 
     def __enter__(self) -> Self:
@@ -179,6 +181,7 @@ class Runner:
         """Close every syncer that is still open."""
         for syncer in list(self._opened):
             syncer.close()
+        self._warden.close()
 
     def inspect(
         self,
@@ -256,7 +259,8 @@ class Runner:
                 grants=allowed,
                 policy=policy,
             )
-            cell = Cell(definition.manifest.name, launch, folder, SyncerLog(definition.manifest.name))
+            name = definition.manifest.name
+            cell = Cell(name, launch, folder, SyncerLog(name), limits=policy.limits, warden=self._warden)
         except BaseException:
             folder.remove()
             raise
