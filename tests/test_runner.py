@@ -198,7 +198,7 @@ def test_a_machine_without_landlock_refuses_unless_told_otherwise(
         path.chmod(0o755)
     jail.write_text(jail.read_text().replace("return max(int(version), 0)", "return 0"))
     shutil.rmtree(jail.parent / "__pycache__")
-    monkeypatch.setattr(type(runner.environments), "kit", lambda self, interpreter: patched)
+    monkeypatch.setattr(type(runner.environments), "kit", lambda self, interpreter, required: patched)
     with pytest.raises(SandboxUnavailable, match="no Landlock"):
         runner.open(folder)
     with runner.open(folder, {"module": "json"}, policy=Policy(sandbox="best-effort")) as acme:

@@ -167,6 +167,7 @@ class Runner:
             pylock=definition.folder / "pylock.toml" if (definition.folder / "pylock.toml").exists() else None,
             source_builds=policy.source_builds,
             indexes=policy.indexes,
+            required=policy.sandbox == "required",
         )
 
     def find(self, reference: Reference) -> FoundSyncer:
@@ -236,9 +237,10 @@ class Runner:
                 on_close=lambda: self._closed(syncer, lease),
             )
             hello = _answer(syncer, wire.Hello, Budget(HELLO_SECONDS))
-            syncer.jail, syncer.lacking = tuple(hello.layers), tuple(hello.lacking)
-            if hello.lacking:
-                log.warning("%s runs with less than was asked for: %s", syncer.name, "; ".join(hello.lacking))
+            unconfined = () if lease.environment.confined else ("builds: its environment was built without a jail",)
+            syncer.jail, syncer.lacking = tuple(hello.layers), (*hello.lacking, *unconfined)
+            if syncer.lacking:
+                log.warning("%s runs with less than was asked for: %s", syncer.name, "; ".join(syncer.lacking))
             yield syncer
             undo.pop_all()
 
@@ -248,7 +250,7 @@ class Runner:
 
     def _start(self, definition: FoundSyncer, lease: Lease, allowed: grants.Grants, policy: Policy) -> Cell:
         environment = lease.environment
-        kit = self.environments.kit(environment.interpreter)
+        kit = self.environments.kit(environment.interpreter, required=policy.sandbox == "required")
         folder = private.PrivateFolder(self._cells)
         try:
             launch = plan.draw(

@@ -139,7 +139,11 @@ class Installer:
             self.interpreter,
             "confine.py",
             *(program, "pip", command, *arguments, "--cache-dir", str(cache)),
-            jail=process.Jail(execute=tuple(read), write=(str(self.folder), str(cache), *map(str, writable))),
+            jail=process.Jail(
+                execute=tuple(read),
+                write=(str(self.folder), str(cache), *map(str, writable)),
+                confined=plan.confined,
+            ),
             environ=environ,
             seconds=INSTALL_SECONDS,
         )

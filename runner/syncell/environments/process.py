@@ -39,14 +39,20 @@ RLIMITS = {"CORE": 0}
 
 @dataclasses.dataclass(frozen=True)
 class Jail:
-    """Absolute paths that a process may read, write (and read), and execute (and read)."""
+    """Absolute paths that a process may read, write (and read), and execute (and read).
+
+    Without `confined` it may do all that its user may: only for hosts that run syncers without a jail as well.
+    """
 
     read: tuple[str, ...] = ()
     write: tuple[str, ...] = ()
     execute: tuple[str, ...] = ()
+    confined: bool = True
 
-    def plan(self) -> dict[str, object]:
+    def plan(self) -> dict[str, object] | None:
         """What the worker's `jail.enter` takes."""
+        if not self.confined:
+            return None
         return {
             "read": [*self.read, *self.write],
             "write": [*self.write, os.devnull],
@@ -104,7 +110,8 @@ def run(
     if code == JAIL_UNAVAILABLE:
         raise SandboxUnavailable(
             f"environments are built in a jail, and this machine cannot give it: {said.strip()}. `syncell doctor` says "
-            "more"
+            'more. To build without one, for syncers that run without one: Policy(sandbox="best-effort") or '
+            "--sandbox best-effort"
         )
     return Finished(code, said)
 
