@@ -21,6 +21,7 @@ from syncell.environments import EnvironmentStore, Lease, Recipe
 from syncell.errors import DataError, Problem, SpecError
 from syncell.logs import SyncerLog
 from syncell.sandbox import Policy, grants, plan, private
+from syncell.sandbox.places import Places
 from syncell.sandbox.warden import Warden
 from syncell.spec import Spec, parse_spec, resolve_references
 from syncell.syncer import Syncer
@@ -105,10 +106,10 @@ class Runner:
         definition = catalog.find(spec.syncer)
         given, _ = resolve_references({**spec.options, **(options or {})}, os.environ, syncer=definition.manifest.name)
         policy = policy or self.policy
-        allowed = grants.draw(
-            definition.manifest.name, definition.manifest, given, policy, protected=(self.state_dir, self.cache_dir)
-        )
-        with self._started(definition, allowed, policy, constraints, progress) as syncer:
+        drawing = self._draw(definition, given, policy)
+        if drawing.refused:
+            raise drawing.refused[0]
+        with self._started(definition, drawing, policy, constraints, progress) as syncer:
             _build(syncer, given, described)
         self._opened.add(syncer)
         return syncer
@@ -196,7 +197,8 @@ class Runner:
         Raises what `open` raises, `OptionsError` excepted.
         """
         definition = self.find(reference)
-        with self._started(definition, grants.Grants(), self.policy, constraints, progress) as syncer, syncer:
+        nothing = grants.Drawing((), ())
+        with self._started(definition, nothing, self.policy, constraints, progress) as syncer, syncer:
             manifest = definition.manifest
             syncer.cell.send(
                 wire.Inspect(
@@ -209,11 +211,15 @@ class Runner:
             inspected = _answer(syncer, wire.Inspected, Budget(syncer.limits.wall_seconds))
         return Inspection(options=inspected.schema, members=tuple(inspected.members))
 
+    def _draw(self, definition: FoundSyncer, options: Mapping[str, Any], policy: Policy) -> grants.Drawing:
+        manifest, own = definition.manifest, (self.state_dir, self.cache_dir)
+        return grants.draw(manifest.name, manifest, options, policy, protected=own)
+
     @contextlib.contextmanager
     def _started(
         self,
         definition: FoundSyncer,
-        allowed: grants.Grants,
+        drawing: grants.Drawing,
         policy: Policy,
         constraints: Iterable[str],
         progress: Callable[[str], None] | None,
@@ -226,6 +232,9 @@ class Runner:
         )
         with contextlib.ExitStack() as undo:
             undo.callback(lease.close)
+            places = Places(drawing.granted)
+            undo.callback(places.remove)
+            allowed = drawing.grants()
             cell = self._start(definition, lease, allowed, policy)
             undo.callback(cell.end)
             syncer = Syncer(
@@ -234,7 +243,7 @@ class Runner:
                 environment=lease.environment,
                 grants=allowed,
                 limits=policy.limits,
-                on_close=lambda: self._closed(syncer, lease),
+                on_close=lambda: self._closed(syncer, lease, places),
             )
             hello = _answer(syncer, wire.Hello, Budget(HELLO_SECONDS))
             unconfined = () if lease.environment.confined else ("builds: its environment was built without a jail",)
@@ -244,8 +253,9 @@ class Runner:
             yield syncer
             undo.pop_all()
 
-    def _closed(self, syncer: Syncer, lease: Lease) -> None:
+    def _closed(self, syncer: Syncer, lease: Lease, places: Places) -> None:
         self._opened.discard(syncer)
+        places.remove()
         lease.close()
 
     def _start(self, definition: FoundSyncer, lease: Lease, allowed: grants.Grants, policy: Policy) -> Cell:

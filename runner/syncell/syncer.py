@@ -250,10 +250,13 @@ class Syncer:
             return error
         where = os.path.realpath(path)
         may_read, may_write = self.grants.covers("read", where), self.grants.covers("write", where)
-        if may_read and may_write:
+        if may_write and self.grants.missed(where):
+            denied = AccessDenied.missing(self.name, where)
+        elif may_read and may_write:
             return error
-        action = "write" if may_read or not Path(where).exists() else "read"
-        denied = AccessDenied.path(self.name, action, where)
+        else:
+            action = "write" if may_read or not Path(where).exists() else "read"
+            denied = AccessDenied.path(self.name, action, where)
         denied.__cause__ = error
         return denied
 

@@ -9,67 +9,128 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from syncell.errors import AccessDenied, OptionsError, Problem
-from syncell.manifest import Manifest
+from syncell.errors import AccessDenied, OptionsError, Problem, SyncellError
+from syncell.manifest import Manifest, Permissions
 from syncell.sandbox.policy import Policy
+
+Action = Literal["read", "write"]
+_ACTIONS: tuple[Action, ...] = ("read", "write")
+
+BY_POLICY = "policy"
+"""The origin of a grant that the policy names itself."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Grant:
+    """One allowed path, its symbolic links resolved; a folder covers what is beneath it.
+
+    `origin` says who named it: the policy, or an option. `folder` says that it was written as a folder, with a slash at
+    its end or as the place of a file.
+    """
+
+    action: Action
+    path: str
+    origin: str
+    folder: bool = False
+
+    @property
+    def missing(self) -> bool:
+        """Whether it is not there, so that there is nothing yet that a jail could allow."""
+        return not os.path.lexists(self.path)
 
 
 @dataclasses.dataclass(frozen=True)
 class Grants:
-    """Absolute paths with their symbolic links resolved, a folder covering what is beneath it."""
+    """Absolute paths with their symbolic links resolved, a folder covering what is beneath it.
+
+    `missing` are those that were not there when the cell was started.
+    """
 
     read: tuple[str, ...] = ()
     write: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
 
-    def covers(self, action: str, path: str) -> bool:
-        """Whether `path` may be read or written (`action` is `"read"` or `"write"`)."""
+    def covers(self, action: Action, path: str) -> bool:
+        """Whether `path` may be read or written."""
         real = os.path.realpath(path)
-        return any(_within(real, granted) for granted in getattr(self, action))
+        return any(_within(real, granted) for granted in (self.read if action == "read" else self.write))
+
+    def missed(self, path: str) -> bool:
+        """Whether `path` lies in what was granted and not there."""
+        return any(_within(os.path.realpath(path), missing) for missing in self.missing)
+
+
+@dataclasses.dataclass(frozen=True)
+class Drawing:
+    """What a syncer would be granted, and the errors that keep it from being opened."""
+
+    granted: tuple[Grant, ...]
+    refused: tuple[SyncellError, ...]
+
+    def grants(self) -> Grants:
+        """The grants as they hold now. Call it once what can be made was made."""
+        read, write = (dict.fromkeys(it.path for it in self.granted if it.action == action) for action in _ACTIONS)
+        return Grants(tuple(read), tuple(write), missing=tuple(it.path for it in self.granted if it.missing))
 
 
 def draw(
     syncer: str, manifest: Manifest, options: Mapping[str, Any], policy: Policy, protected: Iterable[Path]
-) -> Grants:
-    """The grants of one cell.
+) -> Drawing:
+    """What one cell is granted.
 
-    Raises `OptionsError` for options that would grant a protected place, and `AccessDenied` when the manifest asks
-    for something that no option names and the policy does not allow.
+    Among what is refused are an `OptionsError` for options that would grant a protected place, and an `AccessDenied`
+    for each thing that the manifest asks for, no option names and the policy does not allow.
     """
-    allowed = Grants(read=tuple(map(os.path.realpath, policy.read)), write=tuple(map(os.path.realpath, policy.write)))
-    asked = manifest.permissions.expand(options)
+    refused: list[SyncellError] = []
     if manifest.permissions.subprocess and not policy.subprocess:
-        raise AccessDenied(
-            syncer, "programs", action="start", allow="Policy(subprocess=True)", flag="--allow-subprocess"
+        refused.append(
+            AccessDenied(syncer, "programs", action="start", allow="Policy(subprocess=True)", flag="--allow-subprocess")
         )
-    granted: dict[str, list[str]] = {"read": list(allowed.read), "write": list(allowed.write)}
+    by_policy = {action: [_grant(action, path, BY_POLICY) for path in getattr(policy, action)] for action in _ACTIONS}
+    granted: list[Grant] = []
     problems = []
-    for action in ("read", "write"):
-        for path in map(_real, getattr(asked.requested, action)):
-            if not allowed.covers(action, path):
-                raise AccessDenied.path(syncer, action, path)
-        for path in map(_real, [*getattr(asked.named, action), *_paths(options)]):
-            place = _protected_by(path, protected)
+    for action in _ACTIONS:
+        granted += by_policy[action]
+        asked = map(_real, getattr(manifest.permissions.expand(options).requested, action))
+        refused += [AccessDenied.path(syncer, action, path) for path in asked if not _covered(path, by_policy[action])]
+        for grant in _named(action, manifest.permissions, options):
+            place = _protected_by(grant.path, protected)
             if place is None:
-                granted[action].append(path)
-            elif not allowed.covers(action, path):
+                granted.append(grant)
+            elif not _covered(grant.path, by_policy[action]):
                 problems.append(
                     Problem(
-                        path,
+                        grant.path,
                         f"no option grants it, since the syncer could then {action} {place}; use a folder of its own, "
-                        f"or allow it: Policy({action}=[{path!r}]) or --allow-{action} {path}",
+                        f"or allow it: Policy({action}=[{grant.path!r}]) or --allow-{action} {grant.path}",
                     )
                 )
     if problems:
-        raise OptionsError(syncer, problems)
-    return Grants(*(tuple(dict.fromkeys(granted[action])) for action in ("read", "write")))
+        refused.append(OptionsError(syncer, problems))
+    return Drawing(tuple(granted), tuple(refused))
 
 
-def _paths(options: Mapping[str, Any]) -> list[str]:
-    return [os.fspath(value) for value in options.values() if isinstance(value, os.PathLike)]
+def _named(action: Action, permissions: Permissions, options: Mapping[str, Any]) -> Iterator[Grant]:
+    """What the host named by passing options."""
+    for template in getattr(permissions, action):
+        alone = Permissions().model_copy(update={action: (template,)})
+        for path in getattr(alone.expand(options).named, action):
+            yield _grant(action, path, f"option {template}, which the manifest asks to {action}")
+    for name, value in options.items():
+        if isinstance(value, os.PathLike):
+            yield _grant(action, os.fspath(value), f"option {{{name}}}, passed as a Path")
+
+
+def _grant(action: Action, path: str, origin: str) -> Grant:
+    return Grant(action, _real(path), origin, folder=path.endswith(("/", "/..")))
+
+
+def _covered(path: str, granted: Iterable[Grant]) -> bool:
+    return any(_within(path, grant.path) for grant in granted)
 
 
 def _real(path: str) -> str:

@@ -91,7 +91,8 @@ class Limits:
 class Policy:
     """What a syncer is allowed beyond nothing.
 
-    - `read`, `write`: files and folders, apart: to write is not to read. A folder covers everything beneath it.
+    - `read`, `write`: files and folders, apart: to write is not to read. A folder covers everything beneath it. What
+      may be written and does not exist is made: a folder when it is written with a slash at its end, else a file.
     - `env`: variables that its process gets, besides a scrubbed few.
     - `indexes`: addresses of package indexes, or of folders of wheels, that its requirements may name for themselves.
     - `source_builds`: whether its requirements may be built from source, which runs their code, in a jail.
@@ -140,5 +141,10 @@ class Policy:
 def _paths(name: str, paths: Iterable[Path]) -> tuple[str, ...]:
     if isinstance(paths, (str, bytes, os.PathLike)):
         raise TypeError(f"Policy({name}=...) takes a list of paths, not one path")
-    # Relative paths mean what they mean to the host at this moment.
-    return tuple(os.path.abspath(os.path.expanduser(os.fspath(path))) for path in paths)  # noqa: PTH100, PTH111
+    return tuple(_absolute(os.fspath(path)) for path in paths)
+
+
+def _absolute(path: str) -> str:
+    """A relative path as the host means it at this moment. A slash at its end stays: it says that this is a folder."""
+    absolute = os.path.abspath(os.path.expanduser(path))  # noqa: PTH100, PTH111
+    return f"{absolute}/" if path.endswith("/") and absolute != "/" else absolute
