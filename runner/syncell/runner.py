@@ -17,11 +17,13 @@ import platformdirs
 from syncell import catalog, transfer
 from syncell.catalog import BrokenSyncer, FoundSyncer
 from syncell.cell import HELLO_SECONDS, Budget, Cell
+from syncell.doctor import Finding, examine
 from syncell.environments import EnvironmentStore, Lease, Recipe
-from syncell.errors import DataError, Problem, SpecError
+from syncell.environments.interpreters import find_interpreter
+from syncell.errors import DataError, Problem, SpecError, SyncellError
 from syncell.logs import SyncerLog
-from syncell.sandbox import Policy, grants, plan, private
-from syncell.sandbox.places import Places
+from syncell.sandbox import Grant, Policy, grants, plan, private
+from syncell.sandbox.places import Places, to_make
 from syncell.sandbox.warden import Warden
 from syncell.spec import Spec, parse_spec, resolve_references
 from syncell.syncer import Syncer
@@ -48,6 +50,22 @@ class Inspection:
 
     options: dict[str, Any]
     members: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Explanation:
+    """What a syncer would be allowed under a policy.
+
+    `granted` are the files and who named them, `made` those of them that do not exist and would be made, `refused` the
+    errors that keep it from being opened.
+    """
+
+    syncer: str
+    folder: Path
+    policy: Policy
+    granted: tuple[Grant, ...]
+    made: tuple[Grant, ...]
+    refused: tuple[SyncellError, ...]
 
 
 class Runner:
@@ -102,9 +120,7 @@ class Runner:
         `SyncerError` (what its import or constructor raised) and what ends a cell.
         """
         described = _described(tables)
-        spec = self.spec(reference)
-        definition = catalog.find(spec.syncer)
-        given, _ = resolve_references({**spec.options, **(options or {})}, os.environ, syncer=definition.manifest.name)
+        definition, given = self._given(reference, options)
         policy = policy or self.policy
         drawing = self._draw(definition, given, policy)
         if drawing.refused:
@@ -179,6 +195,29 @@ class Runner:
         """Every syncer that has a name: built in, or declared by an installed distribution."""
         return catalog.available()
 
+    def doctor(self) -> tuple[Finding, ...]:
+        """What this machine can enforce, found out by trying what a jail should refuse. Some seconds at most."""
+        return examine(find_interpreter(None, self.cache_dir, os.environ), self.state_dir)
+
+    def explain(
+        self, reference: Reference, options: Mapping[str, Any] | None = None, *, policy: Policy | None = None
+    ) -> Explanation:
+        """What `open` would allow this syncer, and who said so. Nothing is built, made or run.
+
+        Raises `SpecError` and `ManifestError`.
+        """
+        definition, given = self._given(reference, options)
+        policy = policy or self.policy
+        drawing = self._draw(definition, given, policy)
+        return Explanation(
+            syncer=definition.manifest.name,
+            folder=definition.folder,
+            policy=policy,
+            granted=drawing.granted,
+            made=tuple(to_make(drawing.granted)),
+            refused=drawing.refused,
+        )
+
     def close(self) -> None:
         """Close every syncer that is still open."""
         for syncer in list(self._opened):
@@ -210,6 +249,12 @@ class Runner:
             )
             inspected = _answer(syncer, wire.Inspected, Budget(syncer.limits.wall_seconds))
         return Inspection(options=inspected.schema, members=tuple(inspected.members))
+
+    def _given(self, reference: Reference, options: Mapping[str, Any] | None) -> tuple[FoundSyncer, Mapping[str, Any]]:
+        spec = self.spec(reference)
+        definition = catalog.find(spec.syncer)
+        given, _ = resolve_references({**spec.options, **(options or {})}, os.environ, syncer=definition.manifest.name)
+        return definition, given
 
     def _draw(self, definition: FoundSyncer, options: Mapping[str, Any], policy: Policy) -> grants.Drawing:
         manifest, own = definition.manifest, (self.state_dir, self.cache_dir)

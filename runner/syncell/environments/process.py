@@ -76,7 +76,7 @@ def run(
     jail: Jail,
     environ: Mapping[str, str],
     seconds: float,
-    details: Mapping[str, str] | None = None,
+    details: Mapping[str, object] | None = None,
 ) -> Finished:
     """Run one of the worker's scripts by a base interpreter, isolated and without `site`.
 

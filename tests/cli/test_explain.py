@@ -1,0 +1,49 @@
+"""`--explain`: what a command would allow, and who said so; nothing is built, made or run."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from cli.command import MakeSyncer, Run
+
+RUNS = "raise SystemExit('this syncer was run')"
+
+
+def test_every_grant_is_named_with_its_origin_and_nothing_runs(
+    syncell: Run, make_syncer: MakeSyncer, tmp_path: Path
+) -> None:
+    folder = make_syncer(RUNS, permissions={"read": ["{source}"]}, requirements=["no-such-package-anywhere"])
+    (tmp_path / "in").mkdir()
+    done = syncell(
+        *("copy", f"{folder}://source=in#orders", "csv://directory=new/#orders", "--explain", "--json"),
+        *("--allow-write", "out.txt", "--memory", "64MiB", "--max-rows", "10"),
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    acme, csv = json.loads(done.stdout)
+    granted = {(it["action"], it["path"]): it for it in acme["grants"]}
+    assert granted.keys() == {("write", f"{tmp_path}/out.txt"), ("read", f"{tmp_path}/in")}
+    assert granted["read", f"{tmp_path}/in"]["origin"] == "option {source}, which the manifest asks to read"
+    made = granted["write", f"{tmp_path}/out.txt"]
+    assert (made["origin"], made["missing"], made["made"]) == ("--allow-write", True, True)
+    assert acme["limits"]["memory"] == {"value": 64 * 1024**2, "origin": "--memory"}
+    assert acme["limits"]["rows"] == {"value": 10, "origin": "--max-rows"}
+    assert acme["limits"]["processes"]["origin"] == "default"
+    assert {it["path"]: it["made"] for it in csv["grants"]} == {
+        f"{tmp_path}/out.txt": True,
+        f"{tmp_path}/new": True,
+    }
+    assert not (tmp_path / "new").exists()
+    assert not (tmp_path / "out.txt").exists()
+
+
+@pytest.mark.parametrize("verb", ["load", "dump"])
+def test_what_would_be_refused_is_said_and_is_the_exit_code(syncell: Run, make_syncer: MakeSyncer, verb: str) -> None:
+    folder = make_syncer(RUNS, permissions={"read": ["/etc/shadow"], "subprocess": True})
+    done = syncell(verb, f"{folder}#orders", "--explain")
+    assert done.returncode == 4
+    assert "refused   acme: the sandbox refused to start programs" in done.stdout
+    assert "Policy(read=['/etc/shadow']) or --allow-read /etc/shadow" in done.stdout
+    assert "limit     disk 10.0 GiB: default" in done.stdout
