@@ -4,6 +4,7 @@ These are the public names: an application needs no others, and the command line
 """
 
 from syncell.catalog import BrokenSyncer, FoundSyncer
+from syncell.doctor import Finding
 from syncell.environments import Environment, Listed
 from syncell.errors import (
     AccessDenied,
@@ -26,8 +27,8 @@ from syncell.errors import (
     WorkerCrashed,
 )
 from syncell.manifest import Manifest, ManifestWarning
-from syncell.runner import Inspection, Runner
-from syncell.sandbox import Limits, Policy
+from syncell.runner import Explanation, Inspection, Runner
+from syncell.sandbox import Grant, Limits, Policy
 from syncell.spec import Spec
 from syncell.syncer import Syncer
 from syncell.transfer import CopyReport
@@ -44,7 +45,10 @@ __all__ = [
     "DataError",
     "Environment",
     "EnvironmentBuildError",
+    "Explanation",
+    "Finding",
     "FoundSyncer",
+    "Grant",
     "Inspection",
     "LimitExceeded",
     "Limits",

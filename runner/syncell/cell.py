@@ -27,9 +27,10 @@ from syncell.errors import (
     WorkerCrashed,
 )
 from syncell.logs import SyncerLog
+from syncell.sandbox import LaunchPlan, Limits
 from syncell.sandbox.gate import Door
-from syncell.sandbox.plan import LaunchPlan
 from syncell.sandbox.private import PrivateFolder
+from syncell.sandbox.warden import Warden
 from syncell_worker import wire
 
 PIPE_BYTES = 1024 * 1024
@@ -61,10 +62,21 @@ class Budget:
 
 
 class Cell:
-    """A started worker. `syncer` names it in errors, `door` is its way through the egress gate, if it has one."""
+    """A started worker. `syncer` names it in errors; `warden` watches what its whole tree of processes uses.
+
+    `door` is its way through the egress gate, if it has one.
+    """
 
     def __init__(
-        self, syncer: str, plan: LaunchPlan, private: PrivateFolder, log: SyncerLog, door: Door | None = None
+        self,
+        syncer: str,
+        plan: LaunchPlan,
+        private: PrivateFolder,
+        log: SyncerLog,
+        *,
+        limits: Limits,
+        warden: Warden,
+        door: Door | None = None,
     ) -> None:
         self.syncer = syncer
         self.log = log
@@ -78,7 +90,7 @@ class Cell:
         self._private = private
         self.door = door
         self._ended = False
-        self._cpu_seconds = plan.offer.rlimits.get("CPU", 0)
+        self._limits = limits
         self._process = subprocess.Popen(
             plan.command,
             stdin=subprocess.PIPE,
@@ -99,6 +111,7 @@ class Cell:
         self._stdout = self._process.stdout.fileno()
         self._stderr = self._process.stderr.fileno()
         self._pidfd = os.pidfd_open(self._process.pid)
+        self._watch = warden.watch(self._process.pid, str(private.path), limits)
         self._open = {self._stdout, self._stderr}
         for descriptor in (self._stdin, self._stdout, self._stderr):
             os.set_blocking(descriptor, False)
@@ -169,6 +182,7 @@ class Cell:
         if self._ended:
             return
         self._ended = True
+        self._watch.stop()
         # The worker is not reaped before its group is killed: until then its number cannot belong to anyone else.
         with contextlib.suppress(ProcessLookupError, PermissionError):
             if grace and not self._exited(0):
@@ -271,6 +285,7 @@ class Cell:
             for call, event in self._connection.receive(data):
                 if isinstance(event, wire.Log):
                     self.log.record(event.level, event.logger, event.message)
+                    self._check_log()
                 else:
                     self.events.append((call, event))
         except wire.RemoteProtocolError as error:
@@ -288,7 +303,12 @@ class Cell:
             self.log.flush()
             return False
         self.log.feed(data)
+        self._check_log()
         return True
+
+    def _check_log(self) -> None:
+        if self._limits.log is not None and self.log.size > int(self._limits.log) and self.failure is None:
+            self.exceeded("log", self.log.size)
 
     def _drain(self) -> None:
         """Take what is still in the pipes of a process that is gone. Bounded: nobody refills them but an orphan."""
@@ -313,8 +333,8 @@ class Cell:
             what = f"the worker exited with code {code} in the middle of its work"
             return WorkerCrashed(self.syncer, what, exit_code=code, stderr=self.log.tail)
         name = signal.Signals(-code).name
-        if name == "SIGXCPU":
-            return LimitExceeded(self.syncer, "cpu_seconds", allowed=self._cpu_seconds, reached=self._cpu_seconds)
+        if name == "SIGXCPU" and (allowed := self._limits.cpu_seconds) is not None:
+            return LimitExceeded(self.syncer, "cpu_seconds", allowed=allowed, reached=allowed)
         return WorkerCrashed(self.syncer, f"the worker was killed by {name}", signal=name, stderr=self.log.tail)
 
     def _exit_code(self) -> int:
@@ -323,9 +343,21 @@ class Cell:
         assert status is not None
         return status.si_status if status.si_code == os.CLD_EXITED else -status.si_status
 
+    def exceeded(self, limit: str, reached: float) -> LimitExceeded:
+        """End the cell because of what it sent, and give the error to raise. `limit` names one of its limits."""
+        error = LimitExceeded(self.syncer, limit, allowed=float(getattr(self._limits, limit)), reached=reached)
+        self._fail(error)
+        return error
+
     def _fail(self, error: SyncellError) -> None:
         if self.failure is None:
-            self.failure = error
+            # Whatever was noticed first: when the warden ended this cell, that is the reason of all the rest.
+            seen = self._watch.reached
+            self.failure = (
+                error
+                if seen is None
+                else LimitExceeded(self.syncer, seen.limit, allowed=seen.allowed, reached=seen.reached, hint=seen.hint)
+            )
         self.end()
 
 

@@ -113,12 +113,14 @@ class AccessDenied(SyncellError):
     same on the command line. The syncer's own exception is its `__cause__`.
     """
 
-    def __init__(self, syncer: str, what: str, *, allow: str, flag: str, action: str = "access") -> None:
+    def __init__(
+        self, syncer: str, what: str, *, allow: str, flag: str, action: str = "access", because: str = ""
+    ) -> None:
         self.syncer = syncer
         self.what = what
         self.allow = allow
         self.flag = flag
-        super().__init__(f"{syncer}: the sandbox refused to {action} {what}; to allow it: {allow} or {flag}")
+        super().__init__(f"{syncer}: the sandbox refused to {action} {what}{because}; to allow it: {allow} or {flag}")
 
     @classmethod
     def path(cls, syncer: str, action: str, path: str) -> Self:
@@ -140,6 +142,19 @@ class AccessDenied(SyncellError):
         """The error for a cell that may connect to nothing."""
         return cls(
             syncer, "the network", action="use", allow='Policy(connect=["HOST:PORT"])', flag="--allow-net HOST:PORT"
+        )
+
+    @classmethod
+    def missing(cls, syncer: str, path: str) -> Self:
+        """The error for a path that was granted and not there to be allowed."""
+        return cls(
+            syncer,
+            path,
+            action="write",
+            because=", which is granted but did not exist when the syncer was opened",
+            allow=f"create it, or write a slash at its end to have the folder made; a file is made by "
+            f"Policy(write=[{path!r}])",
+            flag=f"--allow-write {path}",
         )
 
 

@@ -18,7 +18,10 @@ _TAIL_LINES = 20  # what a crash report quotes
 
 
 class SyncerLog:
-    """Passes one cell's words to `logging`, and remembers the last lines of its standard error."""
+    """Passes one cell's words to `logging`, and remembers the last lines of its standard error.
+
+    `size` counts them, in bytes or characters, those that are left out included.
+    """
 
     def __init__(self, syncer: str) -> None:
         self._logger = logging.getLogger(f"syncell.syncer.{syncer}")
@@ -27,6 +30,7 @@ class SyncerLog:
         self._allowed = float(BURST_LINES)
         self._refilled = time.monotonic()
         self._dropped = 0
+        self.size = 0
 
     @property
     def level(self) -> int:
@@ -40,6 +44,7 @@ class SyncerLog:
 
     def feed(self, data: bytes) -> None:
         """Take bytes of standard error; whole lines are logged."""
+        self.size += len(data)
         *lines, self._partial = (self._partial + data).split(b"\n")
         for line in lines:
             self._line(line)
@@ -56,6 +61,7 @@ class SyncerLog:
 
     def record(self, level: int, origin: str, message: str) -> None:
         """Pass on one record of the syncer's own `logging`; `origin` is its logger there."""
+        self.size += len(message)
         if self._logger.isEnabledFor(level) and self._take():
             self._logger.log(level, "%s", message[:MAX_LINE], extra={"syncer_logger": origin[:MAX_LINE]})
 

@@ -17,10 +17,14 @@ import platformdirs
 from syncell import catalog, transfer
 from syncell.catalog import BrokenSyncer, FoundSyncer
 from syncell.cell import HELLO_SECONDS, Budget, Cell
+from syncell.doctor import Finding, examine
 from syncell.environments import EnvironmentStore, Lease, Recipe
-from syncell.errors import DataError, Problem, SpecError
+from syncell.environments.interpreters import find_interpreter
+from syncell.errors import DataError, Problem, SpecError, SyncellError
 from syncell.logs import SyncerLog
-from syncell.sandbox import Gate, Policy, grants, plan, private
+from syncell.sandbox import Gate, Grant, Policy, grants, plan, private
+from syncell.sandbox.places import Places, to_make
+from syncell.sandbox.warden import Warden
 from syncell.spec import Spec, parse_spec, resolve_references
 from syncell.syncer import Syncer
 from syncell_worker import schema, values, wire
@@ -48,6 +52,22 @@ class Inspection:
     members: tuple[str, ...]
 
 
+@dataclasses.dataclass(frozen=True)
+class Explanation:
+    """What a syncer would be allowed under a policy.
+
+    `granted` are the files and who named them, `made` those of them that do not exist and would be made, `refused` the
+    errors that keep it from being opened.
+    """
+
+    syncer: str
+    folder: Path
+    policy: Policy
+    granted: tuple[Grant, ...]
+    made: tuple[Grant, ...]
+    refused: tuple[SyncellError, ...]
+
+
 class Runner:
     """Opens syncers for one application. Use it as a context manager, or `close` it.
 
@@ -67,6 +87,7 @@ class Runner:
         self.environments = EnvironmentStore(self.cache_dir)
         self._gate = Gate()
         self._opened: set[Syncer] = set()
+        self._warden = Warden()
         private.sweep(self._cells)
 
     def __enter__(self) -> Self:
@@ -100,14 +121,12 @@ class Runner:
         `SyncerError` (what its import or constructor raised) and what ends a cell.
         """
         described = _described(tables)
-        spec = self.spec(reference)
-        definition = catalog.find(spec.syncer)
-        given, _ = resolve_references({**spec.options, **(options or {})}, os.environ, syncer=definition.manifest.name)
+        definition, given = self._given(reference, options)
         policy = policy or self.policy
-        allowed = grants.draw(
-            definition.manifest.name, definition.manifest, given, policy, protected=(self.state_dir, self.cache_dir)
-        )
-        with self._started(definition, allowed, policy, constraints, progress) as syncer:
+        drawing = self._draw(definition, given, policy)
+        if drawing.refused:
+            raise drawing.refused[0]
+        with self._started(definition, drawing, policy, constraints, progress) as syncer:
             _build(syncer, given, described)
         self._opened.add(syncer)
         return syncer
@@ -166,6 +185,7 @@ class Runner:
             pylock=definition.folder / "pylock.toml" if (definition.folder / "pylock.toml").exists() else None,
             source_builds=policy.source_builds,
             indexes=policy.indexes,
+            required=policy.sandbox == "required",
         )
 
     def find(self, reference: Reference) -> FoundSyncer:
@@ -176,11 +196,35 @@ class Runner:
         """Every syncer that has a name: built in, or declared by an installed distribution."""
         return catalog.available()
 
+    def doctor(self) -> tuple[Finding, ...]:
+        """What this machine can enforce, found out by trying what a jail should refuse. Some seconds at most."""
+        return examine(find_interpreter(None, self.cache_dir, os.environ), self.state_dir)
+
+    def explain(
+        self, reference: Reference, options: Mapping[str, Any] | None = None, *, policy: Policy | None = None
+    ) -> Explanation:
+        """What `open` would allow this syncer, and who said so. Nothing is built, made or run.
+
+        Raises `SpecError` and `ManifestError`.
+        """
+        definition, given = self._given(reference, options)
+        policy = policy or self.policy
+        drawing = self._draw(definition, given, policy)
+        return Explanation(
+            syncer=definition.manifest.name,
+            folder=definition.folder,
+            policy=policy,
+            granted=drawing.granted,
+            made=tuple(to_make(drawing.granted)),
+            refused=drawing.refused,
+        )
+
     def close(self) -> None:
         """Close every syncer that is still open."""
         for syncer in list(self._opened):
             syncer.close()
         self._gate.close()
+        self._warden.close()
 
     def inspect(
         self,
@@ -194,7 +238,8 @@ class Runner:
         Raises what `open` raises, `OptionsError` excepted.
         """
         definition = self.find(reference)
-        with self._started(definition, grants.Grants(), self.policy, constraints, progress) as syncer, syncer:
+        nothing = grants.Drawing((), ())
+        with self._started(definition, nothing, self.policy, constraints, progress) as syncer, syncer:
             manifest = definition.manifest
             syncer.cell.send(
                 wire.Inspect(
@@ -207,11 +252,21 @@ class Runner:
             inspected = _answer(syncer, wire.Inspected, Budget(syncer.limits.wall_seconds))
         return Inspection(options=inspected.schema, members=tuple(inspected.members))
 
+    def _given(self, reference: Reference, options: Mapping[str, Any] | None) -> tuple[FoundSyncer, Mapping[str, Any]]:
+        spec = self.spec(reference)
+        definition = catalog.find(spec.syncer)
+        given, _ = resolve_references({**spec.options, **(options or {})}, os.environ, syncer=definition.manifest.name)
+        return definition, given
+
+    def _draw(self, definition: FoundSyncer, options: Mapping[str, Any], policy: Policy) -> grants.Drawing:
+        manifest, own = definition.manifest, (self.state_dir, self.cache_dir)
+        return grants.draw(manifest.name, manifest, options, policy, protected=own)
+
     @contextlib.contextmanager
     def _started(
         self,
         definition: FoundSyncer,
-        allowed: grants.Grants,
+        drawing: grants.Drawing,
         policy: Policy,
         constraints: Iterable[str],
         progress: Callable[[str], None] | None,
@@ -224,6 +279,9 @@ class Runner:
         )
         with contextlib.ExitStack() as undo:
             undo.callback(lease.close)
+            places = Places(drawing.granted)
+            undo.callback(places.remove)
+            allowed = drawing.grants()
             cell = self._start(definition, lease, allowed, policy)
             undo.callback(cell.end)
             syncer = Syncer(
@@ -232,22 +290,24 @@ class Runner:
                 environment=lease.environment,
                 grants=allowed,
                 policy=policy,
-                on_close=lambda: self._closed(syncer, lease),
+                on_close=lambda: self._closed(syncer, lease, places),
             )
             hello = _answer(syncer, wire.Hello, Budget(HELLO_SECONDS))
-            syncer.jail, syncer.lacking = tuple(hello.layers), tuple(hello.lacking)
-            if hello.lacking:
-                log.warning("%s runs with less than was asked for: %s", syncer.name, "; ".join(hello.lacking))
+            unconfined = () if lease.environment.confined else ("builds: its environment was built without a jail",)
+            syncer.jail, syncer.lacking = tuple(hello.layers), (*hello.lacking, *unconfined)
+            if syncer.lacking:
+                log.warning("%s runs with less than was asked for: %s", syncer.name, "; ".join(syncer.lacking))
             yield syncer
             undo.pop_all()
 
-    def _closed(self, syncer: Syncer, lease: Lease) -> None:
+    def _closed(self, syncer: Syncer, lease: Lease, places: Places) -> None:
         self._opened.discard(syncer)
+        places.remove()
         lease.close()
 
     def _start(self, definition: FoundSyncer, lease: Lease, allowed: grants.Grants, policy: Policy) -> Cell:
         environment = lease.environment
-        kit = self.environments.kit(environment.interpreter)
+        kit = self.environments.kit(environment.interpreter, required=policy.sandbox == "required")
         folder = private.PrivateFolder(self._cells)
         door = self._gate.admit(allowed.connect) if allowed.connect and policy.sandbox != "off" else None
         try:
@@ -260,7 +320,8 @@ class Runner:
                 policy=policy,
                 door=door.descriptor if door is not None else -1,
             )
-            cell = Cell(definition.manifest.name, launch, folder, SyncerLog(definition.manifest.name), door)
+            name = definition.manifest.name
+            cell = Cell(name, launch, folder, SyncerLog(name), limits=policy.limits, warden=self._warden, door=door)
         except BaseException:
             if door is not None:
                 door.close()

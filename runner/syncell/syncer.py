@@ -95,9 +95,9 @@ class Syncer:
         try:
             call = self.start(wire.Load, identifier)
             try:
-                rows = 0
+                rows = size = 0
                 while isinstance((event := self.cell.next_event(budget)[1]), wire.Rows):
-                    rows += event.count
+                    rows, size = self.counted(event, rows, size)
                     yield self._decoded(event)
             except BaseException:
                 self.cancel(call)
@@ -196,6 +196,16 @@ class Syncer:
         assert isinstance(event, wire.Done)
         return event
 
+    def counted(self, event: wire.Rows, rows: int, size: int) -> tuple[int, int]:
+        """The rows and bytes of a call with those of this frame. Raises `LimitExceeded`, and then the cell is ended."""
+        rows += event.count
+        size += len(event.head) + len(event.body)
+        if self.limits.rows is not None and rows > self.limits.rows:
+            raise self.cell.exceeded("rows", rows)
+        if self.limits.row_bytes is not None and size > int(self.limits.row_bytes):
+            raise self.cell.exceeded("row_bytes", size)
+        return rows, size
+
     def check_count(self, done: wire.Done, rows: int) -> None:
         """Raise `ProtocolError` when the worker counted other rows than arrived."""
         if done.rows != rows:
@@ -251,6 +261,8 @@ class Syncer:
             return error
         where = os.path.realpath(path)
         may_read, may_write = self.grants.covers("read", where), self.grants.covers("write", where)
+        if may_write and self.grants.missed(where):
+            return AccessDenied.missing(self.name, where)
         if may_read and may_write:
             return error
         action = "write" if may_read or not Path(where).exists() else "read"

@@ -71,9 +71,8 @@ def _relay(source: Syncer, target: Syncer, dumping: int, budget: Budget, progres
                 source.check_count(source.finish(event), rows)
                 writer.send(wire.End(rows=rows), dumping)
                 return rows, size
+            rows, size = source.counted(event, rows, size)
             writer.send(event, dumping)
-            rows += event.count
-            size += len(event.head) + len(event.body)
             if progress is not None:
                 progress(rows, size)
         if writer.events:  # before the end there is only one thing that a target says: it failed

@@ -41,18 +41,18 @@ def test_folder_published_while_the_lock_changed_hands_is_not_built_again(
     shelf: Shelf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shelf.hold("one", "key", fill, not_waiting).release()
-    look, looks = shelf._ready, []
+    look, looks = shelf.ready, []
 
     def not_at_first(digest: str, key: str) -> bool:
         looks.append(digest)
         return len(looks) > 1 and look(digest, key)
 
-    monkeypatch.setattr(shelf, "_ready", not_at_first)
+    monkeypatch.setattr(shelf, "ready", not_at_first)
     shelf.hold("one", "key", lambda *_: pytest.fail("it was built again"), not_waiting).release()
 
 
 def test_folder_that_is_removed_again_and_again_is_an_error(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shelf, "_ready", lambda digest, key: False)
+    monkeypatch.setattr(shelf, "ready", lambda digest, key: False)
     with pytest.raises(EnvironmentBuildError, match=f"removed {ATTEMPTS} times"):
         shelf.hold("one", "key", fill, not_waiting)
 

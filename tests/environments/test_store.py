@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,9 +14,9 @@ import pytest
 
 from environments.elsewhere import Opener
 from environments.wheels import WheelFolder
-from syncell.environments import EnvironmentStore, Lease, Recipe
+from syncell.environments import EnvironmentStore, Lease, Recipe, process
 from syncell.environments.shelf import KEY_NAME
-from syncell.errors import EnvironmentBuildError
+from syncell.errors import EnvironmentBuildError, SandboxUnavailable
 from syncell.manifest import Requirement
 
 Acquire = Callable[..., Lease]
@@ -175,3 +176,35 @@ def test_cache_that_cannot_be_written_is_an_error_of_the_tree(wheels: WheelFolde
     store = EnvironmentStore(tmp_path / "file" / "cache")
     with pytest.raises(EnvironmentBuildError, match=r"acme: .*could not be built: .*Not a directory"):
         store.acquire(Recipe(), syncer="acme", progress=lambda _: None)
+
+
+def test_without_a_jail_only_a_policy_that_allows_it_builds_and_nobody_else_is_given_that(
+    wheels: WheelFolder, store: EnvironmentStore, acquire: Acquire, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker's code whose `jail` refuses stands in for a kernel without Landlock, since this one has it."""
+    wheels.add("msgspec", "0.20")
+    guest = tmp_path / "syncell_worker"
+    shutil.copytree(process.GUEST, guest)
+    (guest / "jail.py").write_text(
+        "class Unavailable(Exception): pass\ndef enter(**_): raise Unavailable('files: this kernel has no Landlock')\n"
+    )
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setattr(process, "GUEST", guest)
+        with pytest.raises(SandboxUnavailable, match=r"acme: .*no Landlock.*best-effort"):
+            acquire("syncelltest_acme")
+        said: list[str] = []
+        unconfined = acquire("syncelltest_acme", required=False, progress=said.append).environment
+        assert not unconfined.confined
+        assert any("without" in line for line in said)
+        assert acquire("syncelltest_acme", required=False).environment.key == unconfined.key
+        with pytest.raises(SandboxUnavailable):
+            acquire("syncelltest_acme")
+        with pytest.raises(SandboxUnavailable):
+            store.kit(unconfined.interpreter)
+        loose = store.kit(unconfined.interpreter, required=False)
+    confined = acquire("syncelltest_acme").environment
+    assert confined.confined
+    assert confined.key != unconfined.key
+    # Where there is a jail it is used, whether or not it is required.
+    assert acquire("syncelltest_acme", required=False).environment.key == confined.key
+    assert store.kit(unconfined.interpreter) != loose

@@ -48,7 +48,7 @@ def test_a_missing_layer_is_refused_or_named(
         kit = runner.environments.kit(acme.environment.interpreter)
         whole = acme.jail
     patched = patch(kit, tmp_path / "kit", module, given, without)
-    monkeypatch.setattr(type(runner.environments), "kit", lambda self, interpreter: patched)
+    monkeypatch.setattr(type(runner.environments), "kit", lambda self, interpreter, required: patched)
     with pytest.raises(SandboxUnavailable, match=protection):
         runner.open(folder)
     with runner.open(folder, policy=Policy(sandbox="best-effort")) as acme:
@@ -64,7 +64,7 @@ def test_a_gate_that_is_not_there_is_no_way_to_the_network(
     with runner.open(folder) as acme:
         kit = runner.environments.kit(acme.environment.interpreter)
     patched = patch(kit, tmp_path / "kit", "gate.py", "_SET_MODE_FILTER = 1", "_SET_MODE_FILTER = 99")
-    monkeypatch.setattr(type(runner.environments), "kit", lambda self, interpreter: patched)
+    monkeypatch.setattr(type(runner.environments), "kit", lambda self, interpreter, required: patched)
     with pytest.raises(SandboxUnavailable, match="network: the kernel refused a seccomp filter with a listener"):
         runner.open(folder, policy=Policy(connect=["db.example.com:5432"]))
     with runner.open(folder, policy=Policy(connect=["db.example.com:5432"], sandbox="best-effort")) as acme:

@@ -165,7 +165,10 @@ def test_what_a_manifest_asks_for_is_met_or_not(ours: str, asked: str, covered: 
 
 def drawn(connect: list[str], options: Mapping[str, object], policy: Policy | None = None) -> tuple[str, ...]:
     manifest = Manifest(name="acme", syncer_class="Acme", permissions={"connect": connect})  # type: ignore[arg-type]
-    return grants.draw("acme", manifest, options, policy or Policy(), protected=()).connect
+    drawing = grants.draw("acme", manifest, options, policy or Policy(), protected=())
+    if drawing.refused:
+        raise drawing.refused[0]
+    return drawing.grants().connect
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 Started by the host as `BASE_INTERPRETER -I -S -B confine.py PLAN PROGRAM [ARGUMENT...]`. Enters the jail and becomes
 the program, which dies with the host. PLAN is JSON: `parent` (the host's process id) and `jail` (what `jail.enter`
-takes). Standard library only.
+takes, or null where the host's policy goes on without a jail). Standard library only.
 """
 
 from __future__ import annotations
@@ -35,6 +35,8 @@ def die_with(parent: int) -> None:
 def enter(plan: dict[str, Any]) -> bool:
     """Tie this process to the host and confine it; False, and why on stderr, when the jail cannot be had."""
     die_with(plan["parent"])
+    if plan["jail"] is None:
+        return True
     try:
         jail.enter(**plan["jail"])
     except jail.Unavailable as error:

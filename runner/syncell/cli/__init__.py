@@ -13,7 +13,7 @@ from typing import Annotated, NoReturn
 import typer
 
 import syncell
-from syncell.cli import console, copy, dump, env, exits, load, show
+from syncell.cli import console, copy, doctor, dump, env, exits, load, show
 from syncell.cli import list as list_
 
 __all__ = ["main"]
@@ -32,6 +32,7 @@ app.command("load")(load.load)
 app.command("dump")(dump.dump)
 app.command("list")(list_.list_syncers)
 app.command("show")(show.show)
+app.command("doctor")(doctor.doctor)
 app.add_typer(env.app, name="env")
 
 

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from syncell.cli import console
+from syncell.cli.explain import explain
 from syncell.cli.options import Access, AsJSON, Constraints, Session, spread
 
 
@@ -27,6 +28,10 @@ def copy(
 
     The built-in targets hold all rows at the end, or are as they were.
     """
+    if access.explain:
+        with session.runner() as runner:
+            explain(runner, [source, target], access, as_json=as_json)
+        return
     with session.runner() as runner, console.progress(quiet=session.quiet) as progress:
         report = runner.copy(
             source,

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 import typer
 
 from syncell.cli import console, rows
+from syncell.cli.explain import explain
 from syncell.cli.options import Access, AsJSON, Constraints, Session, identifier_in, spread
 
 
@@ -28,6 +29,10 @@ def dump(
 
     Every value of CSV is text. A line that cannot be read is an error, and the built-in syncers are then as they were.
     """
+    if access.explain:
+        with session.runner() as runner:
+            explain(runner, [spec], access, as_json=as_json)
+        return
     with session.runner() as runner:
         identifier = identifier_in(runner.spec(spec))
         with console.progress(quiet=session.quiet) as progress:

@@ -39,6 +39,8 @@ class Exit:
 INTERRUPTED = Exit(128 + signal.SIGINT, "interrupted by Ctrl-C; so are 143 and 129 by SIGTERM and SIGHUP")
 NOBODY_READS = Exit(128 + signal.SIGPIPE, "what read the output has gone, as in `| head`")
 
+SANDBOX = Exit(4, "the sandbox refused something, or is not available", (AccessDenied, SandboxUnavailable))
+
 EXITS = (
     Exit(0, "done"),
     # Looked up from top to bottom: the last one takes every error that is none of the others.
@@ -46,7 +48,7 @@ EXITS = (
         2, "wrong command line, spec, manifest, options or input", (SpecError, ManifestError, OptionsError, DataError)
     ),
     Exit(3, "an environment could not be built", (EnvironmentBuildError,)),
-    Exit(4, "the sandbox refused something, or is not available", (AccessDenied, SandboxUnavailable)),
+    SANDBOX,
     Exit(5, "a limit or the time-out was reached", (LimitExceeded,)),
     Exit(1, "a syncer or its process failed, or a file could not be read or written", (SyncellError, OSError)),
     INTERRUPTED,

@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 import typer
 
 from syncell.cli import console, rows
+from syncell.cli.explain import explain
 from syncell.cli.options import Access, Constraints, Session, identifier_in, spread
 
 TABLE_ROWS = 50
@@ -33,6 +34,9 @@ def load(
             min=1, metavar="ROWS", show_default=f"all; {TABLE_ROWS} of a table", help="Stop after so many rows."
         ),
     ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print JSON lines, and with --explain the explanation as JSON.")
+    ] = False,
 ) -> None:
     """Print the rows of a syncer's resource.
 
@@ -40,6 +44,10 @@ def load(
     they are written, bytes in base64; nan and the infinities are null. CSV holds the same without quotes, and nothing
     for null.
     """
+    if access.explain:
+        with session.runner() as runner:
+            explain(runner, [spec], access, as_json=as_json)
+        return
     with session.runner() as runner:
         identifier = identifier_in(runner.spec(spec))
         with console.progress(quiet=session.quiet) as progress:
@@ -47,7 +55,7 @@ def load(
                 spec, policy=access.policy(), constraints=constraints.requirements(), progress=progress.step
             )
         with contextlib.closing(syncer.stream(identifier)) as stream:
-            if format == "table" or (format is None and sys.stdout.isatty()):
+            if format == "table" or (format is None and not as_json and sys.stdout.isatty()):
                 _print_table(stream, limit or TABLE_ROWS, quiet=session.quiet)
             else:
                 pieces = rows.csv_lines if format == "csv" else rows.json_lines

@@ -39,12 +39,15 @@ def _timeout(text: str) -> float:
     return seconds
 
 
-def _memory(text: str) -> str:
-    try:
-        Limits(memory=text)
-    except ValueError as error:
-        raise typer.BadParameter(str(error)) from None
-    return text
+def _size(limit: str) -> Callable[[str], str]:
+    def size(text: str) -> str:
+        try:
+            Limits(**{limit: text})  # type: ignore[arg-type]
+        except ValueError as error:
+            raise typer.BadParameter(str(error)) from None
+        return text
+
+    return size
 
 
 def _place(text: str) -> str:
@@ -146,7 +149,20 @@ class Access:
         bool, typer.Option("--allow-subprocess", help="Let syncers start programs, in the same sandbox.")
     ] = False
     memory: Annotated[
-        str | None, typer.Option(parser=_memory, metavar="SIZE", help="Memory of a syncer's process, as in 512MiB.")
+        str | None,
+        typer.Option(parser=_size("memory"), metavar="SIZE", help="Memory of a syncer's processes, as in 512MiB."),
+    ] = None
+    disk: Annotated[
+        str | None,
+        typer.Option(
+            parser=_size("disk"),
+            metavar="SIZE",
+            show_default="10GiB",
+            help="Disk that a syncer may use for its temporary files.",
+        ),
+    ] = None
+    max_rows: Annotated[
+        int | None, typer.Option(min=1, metavar="ROWS", help="End a syncer that returns more rows than this.")
     ] = None
     timeout: Annotated[
         float | None,
@@ -161,10 +177,18 @@ class Access:
         Literal["required", "best-effort", "off"],
         typer.Option(help="What to do where a protection is missing: refuse, go on without it, or confine nothing."),
     ] = "required"
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Print what syncers would be allowed, and by what; run nothing.")
+    ] = False
 
     def policy(self) -> Policy:
         """The policy that these options say."""
-        limits = {"memory": self.memory, "wall_seconds": self.timeout}
+        limits = {
+            "memory": self.memory,
+            "disk": self.disk,
+            "rows": self.max_rows,
+            "wall_seconds": self.timeout,
+        }
         return Policy(
             read=self.allow_read,
             write=self.allow_write,

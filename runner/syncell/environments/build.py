@@ -34,6 +34,7 @@ DESCRIPTION_NAME = "environment.json"
 class Environment:
     """A published environment. `path` is the virtualenv, `versions` what is installed, `size` in bytes.
 
+    `confined` says whether it was built in a jail.
     Its own interpreter is never started; `interpreter` is the base one that cells start with.
     """
 
@@ -44,6 +45,7 @@ class Environment:
     versions: Mapping[str, str]
     size: int
     created: float
+    confined: bool = True
 
     @classmethod
     def read(cls, digest: str, folder: Path) -> Environment:
@@ -84,7 +86,7 @@ def build(
     versions = distributions.installed(site_packages)
     _verify(plan, versions, interpreter)
     progress(f"compiling {len(versions)} packages")
-    compile_folder(site_packages, aside, final, interpreter)
+    compile_folder(site_packages, aside, final, interpreter, confined=plan.confined)
     described = {
         "interpreter": {
             **dataclasses.asdict(interpreter),
@@ -95,17 +97,20 @@ def build(
         "versions": versions,
         "size": size_of(venv),
         "created": time.time(),
+        "confined": plan.confined,
     }
     (aside / DESCRIPTION_NAME).write_text(json.dumps(described, indent=1))
 
 
-def compile_folder(folder: Path, aside: Path, final: Path, interpreter: Interpreter) -> None:
+def compile_folder(folder: Path, aside: Path, final: Path, interpreter: Interpreter, *, confined: bool) -> None:
     """Compile the bytecode of `folder` in a jail that can write to it and read the interpreter, and nothing else."""
     compiled = process.run(
         interpreter,
         "compile.py",
         jail=process.Jail(
-            read=(*process.SYSTEM, *map(str, interpreter.readable), str(process.GUEST)), write=(str(folder),)
+            read=(*process.SYSTEM, *map(str, interpreter.readable), str(process.GUEST)),
+            write=(str(folder),),
+            confined=confined,
         ),
         environ={},
         seconds=COMPILE_SECONDS,

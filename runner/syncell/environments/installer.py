@@ -140,7 +140,10 @@ class Installer:
             "confine.py",
             *(program, "pip", command, *arguments, "--cache-dir", str(cache)),
             jail=process.Jail(
-                execute=tuple(read), write=(str(self.folder), str(cache), *map(str, writable)), network="open"
+                execute=tuple(read),
+                write=(str(self.folder), str(cache), *map(str, writable)),
+                network="open",
+                confined=plan.confined,
             ),
             environ=environ,
             seconds=INSTALL_SECONDS,

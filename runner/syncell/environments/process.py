@@ -15,7 +15,7 @@ import select
 import signal
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from syncell.environments.interpreters import Interpreter
@@ -41,16 +41,20 @@ RLIMITS = {"CORE": 0}
 class Jail:
     """What a process may do: absolute paths to read, to write (and read), to execute (and read); and the network.
 
-    `network` is `"none"` or `"open"`.
+    `network` is `"none"`, `"open"` or `"gate"`. Without `confined` it may do all that its user may: only for
+    hosts that run syncers without a jail as well.
     """
 
     read: tuple[str, ...] = ()
     write: tuple[str, ...] = ()
     execute: tuple[str, ...] = ()
     network: str = "none"
+    confined: bool = True
 
-    def plan(self) -> dict[str, object]:
+    def plan(self) -> dict[str, object] | None:
         """What the worker's `jail.enter` takes."""
+        if not self.confined:
+            return None
         return {
             "read": [*self.read, *self.write],
             "write": [*self.write, os.devnull],
@@ -76,12 +80,13 @@ def run(
     jail: Jail,
     environ: Mapping[str, str],
     seconds: float,
-    details: Mapping[str, str] | None = None,
+    details: Mapping[str, object] | None = None,
+    inherited: Collection[int] = (),
 ) -> Finished:
     """Run one of the worker's scripts by a base interpreter, isolated and without `site`.
 
-    The script enters `jail` before it does anything, and gets `details` and `arguments`. Raises `SandboxUnavailable`
-    when this machine has no jail, `EnvironmentBuildError` when the time is up.
+    The script enters `jail` before it does anything, and gets `details`, `arguments` and the `inherited` descriptors.
+    Raises `SandboxUnavailable` when this machine has no jail, `EnvironmentBuildError` when the time is up.
     """
     plan = json.dumps({"parent": os.getpid(), "jail": jail.plan(), **(details or {})})
     command = [str(interpreter.executable), "-I", "-S", "-B", str(GUEST / script), plan, *arguments]
@@ -93,6 +98,7 @@ def run(
         env=dict(environ),
         cwd="/",  # no project's settings are found from there
         start_new_session=True,
+        pass_fds=inherited,
     )
     output = bytearray()
     try:
@@ -110,7 +116,8 @@ def run(
     if code == JAIL_UNAVAILABLE:
         raise SandboxUnavailable(
             f"environments are built in a jail, and this machine cannot give it: {said.strip()}. `syncell doctor` says "
-            "more"
+            'more. To build without one, for syncers that run without one: Policy(sandbox="best-effort") or '
+            "--sandbox best-effort"
         )
     return Finished(code, said)
 

@@ -56,7 +56,8 @@ class Plan:
     """A recipe in the installer's terms: checked, normalised and sorted.
 
     `requirements` are installed with what they depend on, `without_dependencies` alone, after those. With a `pylock`
-    (its text) only that is installed, and the requirements are what it must fulfil.
+    (its text) only that is installed, and the requirements are what it must fulfil. What is built without being
+    `confined` has another key, so that no cell whose policy requires a jail is ever given it.
     """
 
     requirements: tuple[str, ...]
@@ -70,6 +71,7 @@ class Plan:
     trusted_hosts: tuple[str, ...] = ()
     pylock: str | None = None
     source_builds: bool = False
+    confined: bool = True
 
     def key(self, interpreter: Interpreter, settings: Settings) -> str:
         """The text that names an environment: everything that decides its content, and no credentials."""
@@ -89,7 +91,8 @@ class Recipe:
 
     `requirements`, `python` (a version specifier) and `pylock` (a lock file) are the syncer's. The host's are
     `constraints`, which bound versions as pip's do; `source_builds`, which lets code of packages run in a jail to build
-    them; and `indexes`, the places beyond the machine's own settings that requirements may name.
+    them; `indexes`, the places beyond the machine's own settings that requirements may name; and whether a jail is
+    `required` to build them.
     """
 
     requirements: tuple[Requirement, ...] = ()
@@ -98,6 +101,7 @@ class Recipe:
     pylock: Path | None = None
     source_builds: bool = False
     indexes: tuple[str, ...] = ()
+    required: bool = True
 
     def plan(self) -> Plan:
         """The recipe in the installer's terms. Raises `EnvironmentBuildError` that names everything it refuses."""
@@ -121,6 +125,7 @@ class Recipe:
             only_binary=tuple(reading.only_binary),
             pylock=lock,
             source_builds=self.source_builds,
+            confined=True,
             **{place: tuple(dict.fromkeys(named)) for place, named in reading.places.items()},
         )
 

@@ -53,16 +53,22 @@ class Shelf:
         """
         for _ in range(ATTEMPTS):
             lock = self._lock(digest, fcntl.LOCK_SH, waiting)
-            if self._ready(digest, key):
+            if self.ready(digest, key):
                 return lock
             lock.release()
             with self._lock(digest, fcntl.LOCK_EX, waiting):
                 self._sweep(digest)
-                if not self._ready(digest, key):
+                if not self.ready(digest, key):
                     self._build(digest, key, build)
         raise EnvironmentBuildError(
             f"{self.path(digest)} was removed {ATTEMPTS} times while it was opened; stop pruning it"
         )
+
+    def ready(self, digest: str, key: str) -> bool:
+        """Whether a folder is published. It may be removed at any time, unless its lock is held."""
+        with contextlib.suppress(OSError):
+            return (self.path(digest) / KEY_NAME).read_text() == key
+        return False
 
     def digests(self) -> list[str]:
         """Everything that is published."""
@@ -95,11 +101,6 @@ class Shelf:
                     self._sweep(lock.stem)
                     if not self.path(lock.stem).exists():  # a build that failed
                         lock.unlink(missing_ok=True)
-
-    def _ready(self, digest: str, key: str) -> bool:
-        with contextlib.suppress(OSError):
-            return (self.path(digest) / KEY_NAME).read_text() == key
-        return False
 
     def _build(self, digest: str, key: str, build: Build) -> None:
         if self.path(digest).exists():  # of another key, or damaged

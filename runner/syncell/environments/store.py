@@ -76,31 +76,52 @@ class EnvironmentStore:
         """Lease the environment of a recipe, building it first when it isn't there.
 
         `progress` gets a line for each step of a build. Raises `EnvironmentBuildError`, which names the syncer, and
-        `SandboxUnavailable`.
+        `SandboxUnavailable` when a jail is required and this machine has none. When it is not required and there is
+        none, the environment is built without, under a key of its own.
         """
+
+        def say(line: str) -> None:
+            progress(f"{syncer}: {line}")
+
         with _of(syncer):
             plan, interpreter, settings = self._resolve(recipe)
-            key = plan.key(interpreter, settings)
-            name = digest(key)
-            lock = self._shelf.hold(
-                name,
-                key,
-                functools.partial(
-                    build,
-                    plan=plan,
-                    interpreter=interpreter,
-                    settings=settings,
-                    app_data=self._cache_dir / "virtualenv",
-                    progress=lambda line: progress(f"{syncer}: {line}"),
-                ),
-                waiting=lambda: progress(f"{syncer}: waiting for another process that builds the same environment"),
-            )
+            if recipe.required:
+                return self._lease(plan, interpreter, settings, syncer, say)
+            unconfined = dataclasses.replace(plan, confined=False)
+            for known in (plan, unconfined):
+                key = known.key(interpreter, settings)
+                if self._shelf.ready(digest(key), key):
+                    return self._lease(known, interpreter, settings, syncer, say)
             try:
-                self._record(name, syncer)
-                return Lease(Environment.read(name, self._shelf.path(name)), lock)
-            except BaseException:
-                lock.release()
-                raise
+                return self._lease(plan, interpreter, settings, syncer, say)
+            except SandboxUnavailable:
+                say("this machine has no jail, so its environment is built without one")
+                return self._lease(unconfined, interpreter, settings, syncer, say)
+
+    def _lease(
+        self, plan: Plan, interpreter: Interpreter, settings: Settings, syncer: str, say: Callable[[str], None]
+    ) -> Lease:
+        key = plan.key(interpreter, settings)
+        name = digest(key)
+        lock = self._shelf.hold(
+            name,
+            key,
+            functools.partial(
+                build,
+                plan=plan,
+                interpreter=interpreter,
+                settings=settings,
+                app_data=self._cache_dir / "virtualenv",
+                progress=say,
+            ),
+            waiting=lambda: say("waiting for another process that builds the same environment"),
+        )
+        try:
+            self._record(name, syncer)
+            return Lease(Environment.read(name, self._shelf.path(name)), lock)
+        except BaseException:
+            lock.release()
+            raise
 
     def key(self, recipe: Recipe, *, syncer: str) -> str:
         """The key under which the environment of a recipe is in the store, or would be once it is built.
@@ -127,10 +148,13 @@ class EnvironmentStore:
             finally:
                 remove_tree(folder)
 
-    def kit(self, interpreter: Interpreter) -> Path:
-        """The folder of the worker's own code for an interpreter, built first when it isn't there."""
+    def kit(self, interpreter: Interpreter, *, required: bool = True) -> Path:
+        """The folder of the worker's own code for an interpreter, built first when it isn't there.
+
+        Raises `SandboxUnavailable` when a jail is `required` to build it and this machine has none.
+        """
         with _of("the worker's kit"):
-            return kit.kit(interpreter, self._cache_dir / "kits", os.environ)
+            return kit.kit(interpreter, self._cache_dir / "kits", os.environ, required=required)
 
     def list(self) -> tuple[Listed, ...]:
         """Every environment, the last used first."""

@@ -32,35 +32,58 @@ def parse_size(size: int | str) -> int:
     return int(value)
 
 
+# Threads reserve memory that they do not use: 8 MiB of address space each, which counts as data. The kernel's own bound
+# on data leaves room for that, since what is used is the warden's to count.
+_RESERVED = 512 * 1024**2
+
+
 @dataclasses.dataclass(frozen=True)
 class Limits:
-    """What one cell may use. `None` means no limit of syncell's own.
+    """What one cell may use: its worker and every process it starts, together. `None` means no limit of syncell's own.
 
-    - `memory`: private memory of a process, in bytes or as `"512MiB"`.
-    - `cpu_seconds`: processor time of a process over its life.
+    - `memory`: of every kind that cannot be dropped (anonymous, shared, in memory files, swapped out), in bytes or as
+      `"512MiB"`.
+    - `cpu_seconds`: processor time over the cell's life.
     - `wall_seconds`: how long the host waits for the cell within one call, opening included. The time that the host
       itself spends between two batches does not count.
-    - `open_files`: descriptors that a process may hold at once.
+    - `processes`: processes and threads at once.
+    - `open_files`: descriptors that each process may hold at once.
+    - `disk`: of its private home and temporary folder, deleted files that are still open included; a size.
+    - `rows`, `row_bytes`: that one call of `load` returns; `row_bytes` is a size, as on the wire.
+    - `log`: what it logs and prints over its life; a size.
+
+    Reaching one ends the cell with `LimitExceeded`, except `open_files`, at which opening fails in the syncer.
     """
 
     memory: int | str | None = None
     cpu_seconds: int | None = None
     wall_seconds: float = 3600.0  # an hour: long for a table, short for a hang that nobody watches
+    processes: int | None = 512  # numerical libraries start a thread for each processor; a bomb starts thousands
     open_files: int = 1024
+    disk: int | str | None = 10 * 1024**3  # more than syncers spool, less than what fills most disks
+    rows: int | None = None
+    row_bytes: int | str | None = None
+    log: int | str | None = 1024**3  # seconds of a flood, and months of what anyone reads
 
     def __post_init__(self) -> None:
-        if self.memory is not None:
-            object.__setattr__(self, "memory", parse_size(self.memory))
-        for name in ("cpu_seconds", "wall_seconds", "open_files"):
+        for name in ("memory", "disk", "row_bytes", "log"):
+            if getattr(self, name) is not None:
+                object.__setattr__(self, name, parse_size(getattr(self, name)))
+        for name in ("cpu_seconds", "wall_seconds", "processes", "open_files", "rows"):
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise ValueError(f"Limits({name}={value!r}): it must be more than zero")
+
+    @property
+    def watched(self) -> bool:
+        """Whether any of them is a total that no process's own limits can hold."""
+        return any(limit is not None for limit in (self.memory, self.cpu_seconds, self.processes, self.disk))
 
     def rlimits(self) -> dict[str, int]:
         """The part that the kernel enforces on each process, by the names of its resources."""
         limits = {"CORE": 0, "NOFILE": self.open_files}
         if self.memory is not None:
-            limits["DATA"] = parse_size(self.memory)
+            limits["DATA"] = parse_size(self.memory) + _RESERVED
         if self.cpu_seconds is not None:
             limits["CPU"] = self.cpu_seconds
         return limits
@@ -70,7 +93,8 @@ class Limits:
 class Policy:
     """What a syncer is allowed beyond nothing.
 
-    - `read`, `write`: files and folders, apart: to write is not to read. A folder covers everything beneath it.
+    - `read`, `write`: files and folders, apart: to write is not to read. A folder covers everything beneath it. What
+      may be written and does not exist is made: a folder when it is written with a slash at its end, else a file.
     - `connect`: where it may connect to: `"db.acme.com:5432"`, `"*.acme.com:443"`, `"10.0.0.0/8:5432"`, `"[::1]:443"`,
       `"unix:/path"`; a port may be a range, `"8000-8010"`, or `"*"`. Without one it can make no socket at all.
     - `env`: variables that its process gets, besides a scrubbed few.
@@ -130,5 +154,10 @@ def _places(places: Iterable[str]) -> tuple[str, ...]:
 def _paths(name: str, paths: Iterable[Path]) -> tuple[str, ...]:
     if isinstance(paths, (str, bytes, os.PathLike)):
         raise TypeError(f"Policy({name}=...) takes a list of paths, not one path")
-    # Relative paths mean what they mean to the host at this moment.
-    return tuple(os.path.abspath(os.path.expanduser(os.fspath(path))) for path in paths)  # noqa: PTH100, PTH111
+    return tuple(_absolute(os.fspath(path)) for path in paths)
+
+
+def _absolute(path: str) -> str:
+    """A relative path as the host means it at this moment. A slash at its end stays: it says that this is a folder."""
+    absolute = os.path.abspath(os.path.expanduser(path))  # noqa: PTH100, PTH111
+    return f"{absolute}/" if path.endswith("/") and absolute != "/" else absolute

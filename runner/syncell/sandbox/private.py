@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import itertools
 import os
-import shutil
 import stat
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 
@@ -48,16 +49,58 @@ def sweep(root: Path) -> None:
             lock.unlink(missing_ok=True)
 
 
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
 def remove_tree(path: Path) -> None:
-    """Remove a folder whatever modes its owner gave to things in it, never following a link out of it."""
+    """Remove a folder whatever modes its owner gave to things in it, never following a link out of it.
+
+    However deep the owner nested, three descriptors do: folders inside of folders are moved up before they are emptied.
+    """
     try:
-        shutil.rmtree(path)
-    except FileNotFoundError:
+        top = _open_folder(str(path), None)
+    except (FileNotFoundError, NotADirectoryError):
         return
-    except OSError:
-        path.chmod(stat.S_IRWXU)
-        for folder, names, _ in os.walk(path):  # top down: each folder is opened up before it is entered
+    moved = itertools.count()
+    try:
+        while names := os.listdir(top):  # noqa: PTH208 - a descriptor, not a path
             for name in names:
-                if not (inner := Path(folder, name)).is_symlink():
-                    inner.chmod(stat.S_IRWXU)
-        shutil.rmtree(path)
+                if _is_folder(name, top):
+                    _empty(name, top, moved)
+                    os.rmdir(name, dir_fd=top)
+                else:
+                    os.unlink(name, dir_fd=top)
+    finally:
+        os.close(top)
+    path.rmdir()
+
+
+def _empty(name: str, top: int, moved: Iterator[int]) -> None:
+    """Remove the files of a folder in `top`, and move its folders beside it, under names that nothing there has."""
+    folder = _open_folder(name, top)
+    try:
+        for inner in os.listdir(folder):  # noqa: PTH208 - as above
+            if not _is_folder(inner, folder):
+                os.unlink(inner, dir_fd=folder)
+                continue
+            os.close(_open_folder(inner, folder))  # to move a folder takes the right to write to it
+            while os.path.lexists(f"/proc/self/fd/{top}/{(free := f'.{next(moved)}')}"):
+                pass
+            os.rename(inner, free, src_dir_fd=folder, dst_dir_fd=top)
+    finally:
+        os.close(folder)
+
+
+def _is_folder(name: str, parent: int) -> bool:
+    return stat.S_ISDIR(os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode)
+
+
+def _open_folder(name: str, parent: int | None) -> int:
+    """Open a folder and everything about it to its owner, following no link."""
+    path = os.open(name, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
+    try:
+        with contextlib.suppress(PermissionError):  # of another owner: then it is as it is
+            os.chmod(f"/proc/self/fd/{path}", stat.S_IRWXU)  # noqa: PTH101 - the folder, whatever its name is now
+        return os.open(".", _FOLDER, dir_fd=path)
+    finally:
+        os.close(path)
