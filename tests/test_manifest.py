@@ -250,6 +250,7 @@ def test_malformed_template_is_refused(tmp_path: Path, kind: str, template: str)
         ("{directory}", {"directory": Path("in")}, "in"),
         ("{directory:out}", {"directory": "in"}, "in"),
         ("{database_path}/..", {"database_path": "a/b.db"}, "a/b.db/.."),
+        ("{directory}/", {"directory": "out"}, "out/"),
     ],
 )
 def test_path_of_an_option_and_its_folder_are_named_by_the_host(

@@ -118,3 +118,13 @@ def test_a_source_that_fails_leaves_the_target_as_it_was(syncell: Run, make_sync
     assert "syncell: acme: RuntimeError: the sky fell\n" in done.stderr
     assert (orders / "orders.json").read_text() == '[{"old": 1}]'
     assert [path.name for path in orders.iterdir()] == ["orders.json"]
+
+
+def test_a_folder_that_is_missing_is_made_to_be_written_and_not_to_be_read(syncell: Run, orders: Path) -> None:
+    done = syncell("copy", COPY[1], "json://directory=new/deep#orders")
+    assert done.returncode == 0, done.stderr
+    assert (orders.parent / "new" / "deep" / "orders.json").exists()
+    done = syncell("load", "csv://directory=absent#orders")
+    assert done.returncode == 1
+    assert "does not exist" in done.stderr
+    assert not (orders.parent / "absent").exists()
