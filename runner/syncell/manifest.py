@@ -143,9 +143,9 @@ class Permissions(pydantic.BaseModel):
         """Fill the templates. One whose option is absent, None or blank, and has no default, yields nothing.
 
         The host named a path by its option when the template is that option alone, said to be a folder
-        (`{directory}/`), or the folder that holds it (`{database_path}/..`); and a host when the template is that option
-        alone, a port beside it or not. Anything longer could reach what nobody named: `{directory}/../../etc`,
-        `{account}.attacker.example:443`.
+        (`{directory}/`), or the folder that holds it (`{database_path}/..`); and a host when the template is that
+        option alone, a port beside it or not. Anything longer could reach what nobody named:
+        `{directory}/../../etc`, `{account}.attacker.example:443`.
         """
         kinds = ((self.read, _PATH_BY_OPTION), (self.write, _PATH_BY_OPTION), (self.connect, _HOST_BY_OPTION))
         filled = [[_fill(template, options, by_option) for template in templates] for templates, by_option in kinds]

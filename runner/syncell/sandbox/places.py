@@ -42,13 +42,18 @@ class Places:
     def __init__(self, granted: Iterable[Grant]) -> None:
         self._made: list[_Made] = []
         for grant in to_make(granted):
-            with contextlib.suppress(OSError):  # its own folder is missing too: it stays missing, and says so when used
+            with contextlib.suppress(OSError):  # it stays missing, and says so when it is used
                 if grant.folder:
-                    os.mkdir(grant.place)  # noqa: PTH102 - beside os.open
+                    for folder in _missing(grant.place):
+                        os.mkdir(folder)  # noqa: PTH102 - beside os.open
+                        self._remember(folder)
                 else:
                     os.close(os.open(grant.place, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666))
-                status = os.lstat(grant.place)
-                self._made.append(_Made(grant.place, status.st_ino, status.st_mtime_ns))
+                    self._remember(grant.place)
+
+    def _remember(self, path: str) -> None:
+        status = os.lstat(path)
+        self._made.append(_Made(path, status.st_ino, status.st_mtime_ns))
 
     def remove(self) -> None:
         """Remove what was made and is still as it was. Safe to call twice; never raises."""
@@ -62,3 +67,12 @@ class Places:
                     os.rmdir(made.path)  # noqa: PTH106 - beside os.lstat
                 elif status.st_size == 0 and status.st_mtime_ns == made.modified:
                     os.unlink(made.path)  # noqa: PTH108 - as above
+
+
+def _missing(folder: str) -> list[str]:
+    """A folder and those around it that are not there, the outermost first."""
+    missing = []
+    while not os.path.lexists(folder):
+        missing.append(folder)
+        folder = os.path.dirname(folder)  # noqa: PTH120 - paths are text here
+    return missing[::-1]
