@@ -192,6 +192,24 @@ def test_a_syncer_that_says_it_is_a_database_and_has_no_connection_is_told(
         runner.open(folder, tables=[Customer])
 
 
+@GENERATIONS
+def test_a_database_that_the_host_passes_as_a_path_can_be_made_and_opened_again(
+    runner: Runner,
+    make_syncer: MakeSyncer,
+    tmp_path: Path,
+    source: str,
+    requirements: list[str],
+    options: dict[str, str],
+) -> None:
+    (tmp_path / "data").mkdir()
+    folder = make_syncer(source, requirements=requirements)
+    given = dict.fromkeys(options, tmp_path / "data" / "acme.db")
+    for rows in (CUSTOMERS, []):
+        with runner.open(folder, given, tables=[Customer]) as acme:
+            acme.dump("customers", data=rows)
+            assert acme.load("customers") == CUSTOMERS
+
+
 def test_tables_are_nothing_to_a_syncer_that_is_no_database(runner: Runner, tmp_path: Path) -> None:
     place = tmp_path / "data"
     place.mkdir()

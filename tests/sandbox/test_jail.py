@@ -89,6 +89,33 @@ def test_a_path_option_grants_what_the_host_named(runner: Runner, make_syncer: M
         assert acme.load("a.txt") == [{"text": "a", "type": "str"}]
 
 
+@pytest.mark.parametrize(("name", "granted"), [("notes.txt", False), ("notes.db", True)])
+def test_a_path_to_a_file_grants_that_file_and_to_a_database_its_folder(
+    runner: Runner, make_syncer: MakeSyncer, tmp_path: Path, name: str, granted: bool
+) -> None:
+    place = tmp_path / "place"
+    place.mkdir()
+    (place / name).write_text("named")
+    (place / "beside").write_text("beside")
+    folder = make_syncer(
+        """
+        class Acme:
+            name = "acme"
+            def __init__(self, file): self.file = file
+            def load(self, identifier):
+                return [{"text": self.file.with_name(identifier).read_text()}]
+            def dump(self, identifier, *, data): ...
+        """
+    )
+    with runner.open(folder, {"file": place / name}) as acme:
+        assert acme.load(name) == [{"text": "named"}]
+        if granted:
+            assert acme.load("beside") == [{"text": "beside"}]
+        else:
+            with pytest.raises(AccessDenied):
+                acme.load("beside")
+
+
 @pytest.mark.parametrize("place", ["/", "~", "~/..", "state", "cache"])
 def test_an_option_never_grants_the_machine_a_home_or_syncells_own_folders(
     runner: Runner, make_syncer: MakeSyncer, place: str

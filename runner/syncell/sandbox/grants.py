@@ -27,6 +27,9 @@ BY_POLICY = "policy"
 """The origin of a grant that the policy names itself."""
 
 
+_DATABASES = (".db", ".db3", ".duckdb", ".s3db", ".sqlite", ".sqlite3")
+
+
 @dataclasses.dataclass(frozen=True)
 class Grant:
     """One allowed place: a path, its links resolved, a folder covering what is beneath it; or a rule of `egress`.
@@ -108,6 +111,9 @@ def draw(
             place = _protected_by(grant.place, protected)
             if place is None:
                 granted.append(grant)
+                beside = _beside(grant)
+                if beside is not None and _protected_by(beside.place, protected) is None:
+                    granted.append(beside)
             elif not _covered(grant.place, by_policy[action]):
                 problems.append(
                     Problem(
@@ -167,6 +173,14 @@ def _filled(action: Action, permissions: Permissions, options: Mapping[str, Any]
 
 def _grant(action: FileAction, path: str, origin: str) -> Grant:
     return Grant(action, _real(path), origin, folder=path.endswith(("/", "/..")))
+
+
+def _beside(grant: Grant) -> Grant | None:
+    """The folder of a database file: its engine cannot open the file without making journals and locks beside it."""
+    if not grant.place.endswith(_DATABASES) or os.path.isdir(grant.place):  # noqa: PTH112 - paths are text here
+        return None
+    origin = f"{grant.origin}: a database, which needs files beside it"
+    return dataclasses.replace(grant, place=os.path.dirname(grant.place), origin=origin, folder=True)  # noqa: PTH120
 
 
 def _covered(path: str, granted: Iterable[Grant]) -> bool:
