@@ -99,3 +99,16 @@ def loading(body: str) -> str:
         def dump(self, identifier, *, data):
             pass
     """
+
+
+# The least that a syncer may be.
+ECHO = """
+    class Acme:
+        name = "acme"
+
+        def load(self, identifier):
+            return [{"identifier": identifier}]
+
+        def dump(self, identifier, *, data):
+            pass
+"""

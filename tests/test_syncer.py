@@ -8,27 +8,17 @@ from typing import Any
 
 import pytest
 
-from conftest import MakeSyncer, loading
+from conftest import ECHO, MakeSyncer, loading
 from syncell import (
     CellUnusable,
     DataError,
     ManifestError,
     OptionsError,
+    ProtocolError,
     Runner,
     SpecError,
     SyncerError,
 )
-
-ECHO = """
-    class Acme:
-        name = "acme"
-
-        def load(self, identifier):
-            return [{"identifier": identifier}]
-
-        def dump(self, identifier, *, data):
-            pass
-"""
 
 
 def test_a_syncer_is_named_loaded_and_dumped_as_if_it_were_imported(runner: Runner, make_syncer: MakeSyncer) -> None:
@@ -162,6 +152,21 @@ def test_an_identifier_has_to_be_text_that_can_be_sent(runner: Runner, make_sync
         with pytest.raises(TypeError, match="not int"):
             acme.load(1)  # type: ignore[arg-type]
         assert acme.load("x") == [{"identifier": "x"}]
+
+
+def test_a_worker_that_miscounts_what_it_loads_is_noticed(runner: Runner, make_syncer: MakeSyncer) -> None:
+    # Only a forged worker can: here the syncer rewrites the worker's own module.
+    lying = (
+        ECHO
+        + """
+    import sys
+    serve = sys.modules["syncell_worker.serve"]
+    honest = serve.Cell._load
+    serve.Cell._load = lambda self, call, identifier: honest(self, call, identifier) + 1
+"""
+    )
+    with runner.open(make_syncer(lying)) as acme, pytest.raises(ProtocolError, match="sent 2 rows, and 1 arrived"):
+        acme.load("x")
 
 
 def test_an_error_of_the_data_cancels_the_dump_and_the_syncer_lives_on(runner: Runner, make_syncer: MakeSyncer) -> None:

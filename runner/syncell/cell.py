@@ -49,9 +49,6 @@ CLOSE_SECONDS = 10.0
 TERM_SECONDS = 2.0
 """From SIGTERM to SIGKILL: whoever handles the one is quick, the others have no use for the time."""
 
-# F_SETPIPE_SZ, which `fcntl` names only since Python 3.10 on some builds.
-_SET_PIPE_SIZE = 1031
-
 
 class Budget:
     """Seconds that a call may still spend waiting for its cell."""
@@ -117,7 +114,7 @@ class Cell:
             os.set_blocking(descriptor, False)
         for descriptor in (self._stdin, self._stdout):
             with contextlib.suppress(OSError):  # a user over the system's allowance for pipes gets small ones
-                fcntl.fcntl(descriptor, _SET_PIPE_SIZE, PIPE_BYTES)
+                fcntl.fcntl(descriptor, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
 
     @property
     def alive(self) -> bool:

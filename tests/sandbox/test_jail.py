@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import MakeSyncer, loading
+from conftest import ECHO, MakeSyncer, loading
 from syncell import (
     AccessDenied,
     LimitExceeded,
@@ -17,17 +17,6 @@ from syncell import (
     Runner,
     SyncerError,
 )
-
-ECHO = """
-    class Acme:
-        name = "acme"
-
-        def load(self, identifier):
-            return [{"identifier": identifier}]
-
-        def dump(self, identifier, *, data):
-            pass
-"""
 
 
 def test_nothing_is_readable_that_was_not_granted(runner: Runner, make_syncer: MakeSyncer, tmp_path: Path) -> None:
