@@ -11,6 +11,7 @@ PUBLIC = {
     "AccessDenied",
     "BrokenSyncer",
     "CallTimeout",
+    "Cancellation",
     "Cancelled",
     "CellUnusable",
     "CopyReport",

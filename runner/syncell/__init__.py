@@ -3,6 +3,7 @@
 These are the public names: an application needs no others, and the command line uses no others.
 """
 
+from syncell.cancellation import Cancellation
 from syncell.catalog import BrokenSyncer, FoundSyncer
 from syncell.doctor import Finding
 from syncell.environments import Environment, Listed
@@ -39,6 +40,7 @@ __all__ = [
     "AccessDenied",
     "BrokenSyncer",
     "CallTimeout",
+    "Cancellation",
     "Cancelled",
     "CellUnusable",
     "CopyReport",

@@ -17,6 +17,7 @@ import subprocess
 import time
 from collections import deque
 
+from syncell import cancellation
 from syncell.errors import (
     CallTimeout,
     Cancelled,
@@ -168,8 +169,9 @@ class Cell:
             with contextlib.suppress(SyncellError):
                 self.send(wire.Close())
                 budget = Budget(CLOSE_SECONDS)
-                while self.failure is None:
-                    wait(budget, self)
+                with cancellation.shielded():
+                    while self.failure is None:
+                        wait(budget, self)
             self.end(grace=TERM_SECONDS)
         else:
             self.end()
@@ -248,7 +250,9 @@ class Cell:
         return error
 
     def _exited(self, seconds: float) -> bool:
-        return bool(select.select([self._pidfd], [], [], seconds)[0])
+        poller = select.poll()
+        poller.register(self._pidfd, select.POLLIN)
+        return bool(poller.poll(seconds * 1000))
 
     def _flush(self) -> None:
         try:
@@ -359,8 +363,12 @@ class Cell:
 
 
 def wait(budget: Budget, *cells: Cell) -> None:
-    """Move bytes of all these cells once, as soon as any is ready. Raises `CallTimeout` when the budget is spent."""
+    """Move bytes of all these cells once, as soon as any is ready.
+
+    Raises `CallTimeout` when the budget is spent, which ends the first cell, and `Cancelled`, which ends none.
+    """
     poller = select.poll()
+    cancellation.register(poller)
     owners: dict[int, Cell] = {}
     for cell in cells:
         for descriptor, events in cell.interests():
@@ -369,6 +377,7 @@ def wait(budget: Budget, *cells: Cell) -> None:
     started = time.monotonic()
     ready = poller.poll(max(0.0, budget.left) * 1000)
     budget.left -= time.monotonic() - started
+    cancellation.check(f"{cells[0].syncer}: the call")
     for descriptor, _ in ready:
         owners[descriptor].handle(descriptor)
     if not ready and budget.left <= 0:

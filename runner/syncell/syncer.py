@@ -16,7 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NoReturn, Self
 
-from syncell import denials
+from syncell import cancellation, denials
 from syncell.catalog import FoundSyncer
 from syncell.cell import QUEUE_BYTES, Budget, Cell, wait
 from syncell.environments import Environment
@@ -181,8 +181,9 @@ class Syncer:
         budget = Budget(CANCEL_SECONDS)
         try:
             self.cell.send(wire.Cancel(), call)
-            while isinstance(self.cell.next_event(budget)[1], wire.Rows):
-                pass
+            with cancellation.shielded():
+                while isinstance(self.cell.next_event(budget)[1], wire.Rows):
+                    pass
         except SyncellError:
             self.cell.end()
         except BaseException:

@@ -18,6 +18,7 @@ import time
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
+from syncell import cancellation
 from syncell.environments.interpreters import Interpreter
 from syncell.errors import EnvironmentBuildError, SandboxUnavailable
 from syncell_worker import wire
@@ -86,7 +87,7 @@ def run(
     """Run one of the worker's scripts by a base interpreter, isolated and without `site`.
 
     The script enters `jail` before it does anything, and gets `details`, `arguments` and the `inherited` descriptors.
-    Raises `SandboxUnavailable` when this machine has no jail, `EnvironmentBuildError` when the time is up.
+    Raises `SandboxUnavailable` when this machine has no jail, `EnvironmentBuildError` when the time is up, `Cancelled`.
     """
     plan = json.dumps({"parent": os.getpid(), "jail": jail.plan(), **(details or {})})
     command = [str(interpreter.executable), "-I", "-S", "-B", str(GUEST / script), plan, *arguments]
@@ -131,8 +132,10 @@ def _listen(process: subprocess.Popen[bytes], output: bytearray, seconds: float)
     poll = select.poll()
     poll.register(stdout, select.POLLIN)
     poll.register(ended, select.POLLIN)
+    cancellation.register(poll)
     try:
         while ready := {descriptor for descriptor, _ in poll.poll(max(deadline - time.monotonic(), 0) * 1000)}:
+            cancellation.check("the building of an environment")
             # A grandchild may hold the other end for longer than the process lives: its end is what counts.
             if stdout in ready and not _read(stdout, output):
                 poll.unregister(stdout)

@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from syncell import cancellation
 from syncell.errors import EnvironmentBuildError
 from syncell.sandbox.private import remove_tree
 
@@ -135,7 +136,7 @@ class Shelf:
             looks += 1
             if looks == 2:  # not for somebody who only looked whether the folder is in use
                 waiting()
-            time.sleep(POLL_SECONDS)
+            cancellation.sleep(POLL_SECONDS, "waiting for an environment that another process builds")
         return lock
 
     @contextlib.contextmanager
