@@ -110,17 +110,26 @@ class AccessDenied(SyncellError):
     """The sandbox refused something to a syncer.
 
     `what` is what was refused (a path, a place to connect to), `allow` the policy entry that would allow it, `flag` the
-    same on the command line. The syncer's own exception is its `__cause__`.
+    same on the command line; both are empty where no policy would. The syncer's own exception is its `__cause__`.
     """
 
     def __init__(
-        self, syncer: str, what: str, *, allow: str, flag: str, action: str = "access", because: str = ""
+        self,
+        syncer: str,
+        what: str,
+        *,
+        action: str = "access",
+        because: str = "",
+        allow: str = "",
+        flag: str = "",
+        advice: str = "",
     ) -> None:
         self.syncer = syncer
         self.what = what
         self.allow = allow
         self.flag = flag
-        super().__init__(f"{syncer}: the sandbox refused to {action} {what}{because}; to allow it: {allow} or {flag}")
+        advice = advice or f"to allow it: {allow} or {flag}"
+        super().__init__(f"{syncer}: the sandbox refused to {action} {what}{because}; {advice}")
 
     @classmethod
     def path(cls, syncer: str, action: str, path: str) -> Self:
@@ -143,6 +152,21 @@ class AccessDenied(SyncellError):
         return cls(
             syncer, "the network", action="use", allow='Policy(connect=["HOST:PORT"])', flag="--allow-net HOST:PORT"
         )
+
+    @classmethod
+    def socket(cls, syncer: str, what: str, *, connects: bool) -> Self:
+        """The error for a kind of socket that no policy allows; `connects`: whether the syncer may connect anywhere."""
+        allow, flag = ("", "") if connects else ('Policy(connect=["HOST:PORT"])', "--allow-net HOST:PORT")
+        advice = "no policy allows it: connect by TCP, and have names looked up by the system's resolver"
+        if not connects:
+            advice += f", both of which need {allow} or {flag}"
+        return cls(syncer, what, action="make", allow=allow, flag=flag, advice=advice)
+
+    @classmethod
+    def listening(cls, syncer: str, what: str) -> Self:
+        """The error for a port of the syncer's own."""
+        advice = "no policy allows it: a syncer connects to others, from a port of the system's choice (0)"
+        return cls(syncer, what, action="listen on", advice=advice)
 
     @classmethod
     def missing(cls, syncer: str, path: str) -> Self:

@@ -247,18 +247,14 @@ class Syncer:
         if error.type == "MemoryError" and isinstance(self.limits.memory, int):
             allowed = self.limits.memory
             return LimitExceeded(self.name, "memory", allowed=allowed, reached=allowed)
-        if refused == "program" and self.jail and not self.policy.subprocess:
+        if not self.jail:
+            return error
+        if refused == "program" and not self.policy.subprocess:
             return AccessDenied.programs(self.name)
-        if refused == "socket" and self.jail and not self.grants.connect:
-            return AccessDenied.network(self.name)
         path = error.attributes.get("filename")
-        if path is None and self.cell.door is not None:
-            return denials.connection(error, list(self.cell.door.denials)) or error
-        if (
-            error.attributes.get("errno") not in (errno.EACCES, errno.EPERM)
-            or not isinstance(path, str)
-            or not self.jail
-        ):
+        if path is None:
+            return self._unconnected(error, refused) or error
+        if error.attributes.get("errno") not in (errno.EACCES, errno.EPERM) or not isinstance(path, str):
             return error
         where = os.path.realpath(path)
         may_read, may_write = self.grants.covers("read", where), self.grants.covers("write", where)
@@ -268,6 +264,17 @@ class Syncer:
             return error
         action = "write" if may_read or not Path(where).exists() else "read"
         return AccessDenied.path(self.name, action, where)
+
+    def _unconnected(self, error: SyncerError, refused: str) -> AccessDenied | None:
+        """What of the network was refused, if that is behind the error."""
+        door = self.cell.door
+        if door is not None and (connection := denials.connection(error, list(door.denials))) is not None:
+            return connection
+        if (kind := denials.kind(error, refused, connects=door is not None)) is not None:
+            return kind
+        if door is None and (refused == "socket" or denials.network(error)):
+            return AccessDenied.network(self.name)
+        return None
 
     def _raise_failure(self) -> None:
         if self.cell.failure is not None:

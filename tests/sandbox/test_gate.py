@@ -205,8 +205,10 @@ ATTACKS = {
     "another thread": ("in_thread(lambda: socket.create_connection(('127.0.0.1', port)))", "EACCES"),
     "a port to listen on": ("socket.socket().bind(('127.0.0.1', 47811))", "EACCES"),
     "to listen": ("socket.socket().listen()", "EACCES"),
-    "UDP": ("socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b'x', ('127.0.0.1', port))", "EACCES"),
-    "UDP over IPv6": ("socket.socket(socket.AF_INET6, socket.SOCK_DGRAM).sendto(b'x', ('::1', port))", "EACCES"),
+    "UDP": ("socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b'x', ('127.0.0.1', port))", "ESOCKTNOSUPPORT"),
+    "UDP over IPv6": (
+        "socket.socket(socket.AF_INET6, socket.SOCK_DGRAM).sendto(b'x', ('::1', port))", "ESOCKTNOSUPPORT"
+    ),
     "fast-open": ("socket.socket().sendto(b'x', socket.MSG_FASTOPEN, ('127.0.0.1', port))", "ENOTSUP"),
     "fast-open by message": (
         "socket.socket().sendmsg([b'x'], [], socket.MSG_FASTOPEN, ('127.0.0.1', port))", "ENOTSUP"
@@ -215,11 +217,13 @@ ATTACKS = {
     "a source route": ("socket.socket().setsockopt(0, 4, bytes([131, 7, 4, 10, 0, 0, 1, 0]))", "ENOPROTOOPT"),
     "a routing header": ("socket.socket(socket.AF_INET6).setsockopt(41, 57, bytes(8))", "ENOPROTOOPT"),
     "another interface": ("socket.socket().setsockopt(1, 25, b'lo')", "ENOPROTOOPT"),
-    "netlink": ("socket.socket(socket.AF_NETLINK, socket.SOCK_RAW).bind((0, 0))", "EACCES"),
-    "vsock": ("socket.socket(socket.AF_VSOCK, socket.SOCK_STREAM)", "EACCES"),
-    "MPTCP": ("socket.socket(socket.AF_INET, socket.SOCK_STREAM, 262)", "EACCES"),
-    "an algorithm": ("socket.socket(socket.AF_ALG, socket.SOCK_SEQPACKET)", "EACCES"),
-    "a pair of datagrams": ("[end.fileno() for end in socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)]", "EACCES"),
+    "netlink": ("socket.socket(socket.AF_NETLINK, socket.SOCK_RAW).bind((0, 0))", "ESOCKTNOSUPPORT"),
+    "vsock": ("socket.socket(socket.AF_VSOCK, socket.SOCK_STREAM)", "ESOCKTNOSUPPORT"),
+    "MPTCP": ("socket.socket(socket.AF_INET, socket.SOCK_STREAM, 262)", "EPROTONOSUPPORT"),
+    "an algorithm": ("socket.socket(socket.AF_ALG, socket.SOCK_SEQPACKET)", "ESOCKTNOSUPPORT"),
+    "a pair of datagrams": (
+        "[end.fileno() for end in socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)]", "ESOCKTNOSUPPORT"
+    ),
     "a unix socket": ("socket.socket(socket.AF_UNIX).connect(path)", "EACCES"),
     "a unix socket by a relative path": (
         "(os.chdir(os.path.dirname(path)), socket.socket(socket.AF_UNIX).connect(os.path.basename(path)))", "EACCES"

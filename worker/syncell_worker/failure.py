@@ -5,8 +5,11 @@ Nothing an exception does can stop its own report: its `__str__`, its attributes
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 import traceback
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Any
 
@@ -15,12 +18,17 @@ from syncell_worker import values, wire
 _MAX_TEXT = 64 * 1024  # characters of a message or a traceback: a screenful is read, never a megabyte
 _MAX_ATTRIBUTES = 32
 _MAX_CHAIN = 16  # causes of causes
-# Where the standard library stands when a program, or a socket, was refused to it.
-_REFUSALS = {
+_MAKING_A_SOCKET = ("socket", "__init__")
+# Where the standard library, or what stands in for it in a jail, is when a program, or a socket, was refused to it.
+_REFUSALS: dict[tuple[Any, str], str] = {
     ("subprocess", "_execute_child"): "program",
-    ("os", "_execvpe"): "program",
-    ("socket", "__init__"): "socket",
+    ("syncell_worker.programs", "refused"): "program",
+    _MAKING_A_SOCKET: "socket",
 }
+# Kinds of socket by family, and by type or protocol; `socket` itself is not imported for them.
+_INTERNET = (2, 10)
+_FAMILIES = {1: "unix-datagram", 16: "netlink", 17: "packet", 40: "vsock"}
+_TYPES, _PROTOCOLS = {2: "udp", 3: "raw"}, {132: "sctp", 262: "mptcp"}
 _HERE = os.path.dirname(os.path.abspath(__file__))  # noqa: PTH100, PTH120 - one comparison a frame
 
 
@@ -68,20 +76,39 @@ def _traceback(error: BaseException) -> str:
 def _refused(error: BaseException) -> str:
     """What the system refused that has no path to tell by, wherever in the chain of causes it stands."""
     cause: BaseException | None = error
-    for _ in range(_MAX_CHAIN):
-        if cause is None:
-            break
-        if _qualified(type(cause)) == "socket.gaierror":  # no name is resolved without a socket
-            return "socket"
-        last = cause.__traceback__
-        while last is not None and last.tb_next is not None:
-            last = last.tb_next
-        if isinstance(cause, PermissionError) and last is not None:
-            place = (str(last.tb_frame.f_globals.get("__name__")), last.tb_frame.f_code.co_name)
-            if place in _REFUSALS:
-                return _REFUSALS[place]
-        cause = cause.__cause__ or cause.__context__
+    refused = ""
+    with contextlib.suppress(BaseException):
+        for _ in range(_MAX_CHAIN):
+            if cause is None or (refused := _refusal(cause)):
+                break
+            cause = cause.__cause__ or cause.__context__
+    return refused
+
+
+def _refusal(error: BaseException) -> str:
+    if _qualified(type(error)) == "socket.gaierror":  # no name is resolved without a socket
+        return "socket"
+    last = error.__traceback__
+    while last is not None and last.tb_next is not None:
+        last = last.tb_next
+    if not isinstance(error, OSError) or last is None:
+        return ""
+    place = (last.tb_frame.f_globals.get("__name__"), last.tb_frame.f_code.co_name)
+    if error.errno == errno.EACCES:
+        return _REFUSALS.get(place, "")
+    if place == _MAKING_A_SOCKET and error.errno in (errno.ESOCKTNOSUPPORT, errno.EPROTONOSUPPORT):
+        return _kind(last.tb_frame.f_locals)
     return ""
+
+
+def _kind(given: Mapping[str, object]) -> str:
+    """The kind of socket that these arguments ask for; empty when it has no name here."""
+    family, kind, protocol = (given.get(name) for name in ("family", "type", "proto"))
+    if not isinstance(family, int) or not isinstance(kind, int) or not isinstance(protocol, int):
+        return ""
+    if family in _INTERNET:
+        return _PROTOCOLS.get(protocol) or _TYPES.get(kind & 0xF, "")
+    return _FAMILIES.get(family, "")
 
 
 def _attributes(error: BaseException) -> dict[str, Any]:

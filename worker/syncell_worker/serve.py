@@ -27,6 +27,7 @@ from syncell_worker import (
     loader,
     modes,
     options,
+    programs,
     rows,
     tables,
     values,
@@ -94,6 +95,8 @@ def _greet(pipe: Pipe) -> bool:
             return False
         if "seccomp" in layers:
             modes.by_descriptor()
+            if not offer.execute:
+                programs.refuse()
     python = ".".join(map(str, sys.version_info[:3]))
     pipe.send(wire.Hello(version=version, layers=layers, lacking=lacking, pid=os.getpid(), python=python))
     return True

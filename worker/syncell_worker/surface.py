@@ -2,17 +2,19 @@
 
 The list names what harms others or widens the kernel's surface; what any program needs is not on it. The error chosen
 for each makes libraries do the right thing: ENOSYS where they fall back (io_uring, clone3, pidfds), EACCES where a
-person should be told, EPERM else. Files are Landlock's; here is only what Landlock leaves out.
+person should be told, EPERM else. A kind of socket that no policy allows is answered as by a kernel that lacks it, so
+that it is told from one that a policy would. Files are Landlock's; here is only what Landlock leaves out.
 
 Network is one of `NETWORKS`: `none` (no socket can be made, socket pairs apart), `gate` (stream sockets, whose
 connections are the egress gate's to decide: it adds a filter of its own before this one, and where filters disagree the
-kernel takes the stricter verdict), `open` (what an installer of packages needs).
+kernel takes the stricter verdict), `open` (what an installer of packages needs). Behind the gate a stream socket is all
+that there is, and nothing but `connect` can say where what it sends goes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from errno import EACCES, ENOSYS, EPERM
+from errno import EACCES, ENOPROTOOPT, ENOSYS, EOPNOTSUPP, EPERM, EPROTONOSUPPORT, ESOCKTNOSUPPORT
 from typing import Optional
 
 from syncell_worker.seccomp import Case, Rule, argument, null
@@ -58,16 +60,22 @@ _PRIO_PROCESS, _IOPRIO_WHO_PROCESS = 0, 1
 _UNIX, _INET, _INET6, _NETLINK = 1, 2, 10, 16  # families; `socket` itself is long to import
 _STREAM, _DGRAM, _SEQPACKET = 1, 2, 5
 _WITHOUT_FLAGS = 0xF  # of a socket's type, which SOCK_NONBLOCK and SOCK_CLOEXEC share a word with
+_ANY_PROTOCOL, _TCP = 0, 6
+_MSG_FASTOPEN = 0x20000000
 
-# The kinds of socket that can be made: family, and type or None for any.
-_SOCKETS: dict[str, tuple[tuple[int, Optional[int]], ...]] = {
-    "none": (),
-    "gate": ((_INET, _STREAM), (_INET6, _STREAM), (_UNIX, _STREAM)),
-    "open": (
-        *((_INET, _STREAM), (_INET6, _STREAM), (_INET, _DGRAM), (_INET6, _DGRAM), (_UNIX, None)),
-        (_NETLINK, None),  # how the C library learns which addresses the machine has
-    ),
-}
+# The kinds of socket that there are: family, and type or None for any.
+_STREAMS: tuple[tuple[int, Optional[int]], ...] = ((_INET, _STREAM), (_INET6, _STREAM), (_UNIX, _STREAM))
+_OPEN: tuple[tuple[int, Optional[int]], ...] = (
+    *((_INET, _STREAM), (_INET6, _STREAM), (_INET, _DGRAM), (_INET6, _DGRAM), (_UNIX, None)),
+    (_NETLINK, None),  # how the C library learns which addresses the machine has
+)
+# Level and name of options that lead packets elsewhere than to the address that was connected to.
+_SOCKET_OPTIONS = (
+    (0, 4),  # IP_OPTIONS: source routes
+    (41, 5), (41, 6), (41, 54), (41, 55), (41, 57), (41, 59),  # IPv6 extension headers: routing and others
+    (1, 25), (1, 62),  # SO_BINDTODEVICE, SO_BINDTOIFINDEX
+    (6, 23), (6, 30),  # TCP_FASTOPEN, TCP_FASTOPEN_CONNECT
+)  # fmt: skip
 
 
 def rules(pid: int, *, network: str, programs: bool, signals_scoped: bool, modes: bool) -> Iterator[Rule]:
@@ -133,14 +141,24 @@ def _sockets(network: str) -> Iterator[Rule]:
     def kind(family: int, type_: Optional[int]) -> Case:
         return (argument(0, family),) if type_ is None else (argument(0, family), argument(1, type_, _WITHOUT_FLAGS))
 
-    yield Rule("socket", EACCES, unless=tuple(kind(*allowed) for allowed in _SOCKETS[network]))
+    kinds = _OPEN if network == "open" else _STREAMS
+    yield Rule("socket", ESOCKTNOSUPPORT, unless=tuple(kind(*each) for each in kinds))
     if network == "open":
         return
+    # Over the stream's own protocol: MPTCP and SCTP connect to more addresses than the one that is seen.
+    yield Rule("socket", EPROTONOSUPPORT, unless=((argument(0, _UNIX),), *_any(2, _ANY_PROTOCOL, _TCP)))
     # A pair of datagram sockets could be pointed at any other address; a pair of streams is connected for good.
-    yield Rule("socketpair", EACCES, unless=(kind(_UNIX, _STREAM), kind(_UNIX, _SEQPACKET)))
+    yield Rule("socketpair", ESOCKTNOSUPPORT, unless=(kind(_UNIX, _STREAM), kind(_UNIX, _SEQPACKET)))
     if network == "none":
-        for call in ("connect", "bind", "listen", "accept", "accept4"):
+        for call in ("socket", "connect", "bind", "listen", "accept", "accept4"):
             yield Rule(call, EACCES)
+        return
+    # The kernel's own answer where fast-open is switched off, upon which clients connect as usual.
+    for call, flags in (("sendto", 3), ("sendmsg", 2), ("sendmmsg", 3)):
+        yield Rule(call, EOPNOTSUPP, when=((argument(flags, _MSG_FASTOPEN, _MSG_FASTOPEN),),))
+    yield Rule("sendto", EACCES, unless=(null(4),))
+    options = tuple((argument(1, level), argument(2, name)) for level, name in _SOCKET_OPTIONS)
+    yield Rule("setsockopt", ENOPROTOOPT, when=options)
 
 
 def _modes() -> Iterator[Rule]:

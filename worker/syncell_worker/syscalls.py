@@ -41,7 +41,7 @@ NUMBERS: dict[str, tuple[Optional[int], Optional[int]]] = {
     "lremovexattr": (198, 15), "fremovexattr": (199, 16), "setxattrat": (463, 463), "removexattrat": (466, 466),
     "file_setattr": (469, 469), "lsm_set_self_attr": (460, 460), "open_tree_attr": (467, 467), "socket": (41, 198),
     "socketpair": (53, 199), "connect": (42, 203), "bind": (49, 200), "listen": (50, 201), "accept": (43, 202),
-    "accept4": (288, 242),
+    "accept4": (288, 242), "sendto": (44, 206), "sendmsg": (46, 211), "sendmmsg": (307, 269), "setsockopt": (54, 208),
 }  # fmt: skip
 
 LAST = 469

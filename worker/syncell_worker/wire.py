@@ -153,7 +153,8 @@ class Failed(Message, tag="failed"):
 
     `kind` is `syncer` (an exception of the syncer's, described by the other fields), `manifest` or `options` (see
     `problems`), `sandbox` (the jail does not stand), `version` (none in common) or `cancelled`. `refused` says what the
-    system did not let the syncer have, where the exception shows it: a `program` or a `socket`.
+    system did not let the syncer have, where the exception shows it: a `program`, a `socket` (none can be made), or the
+    kind of socket that there is not, such as `udp`.
     """
 
     kind: str

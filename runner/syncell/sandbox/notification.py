@@ -23,7 +23,8 @@ _RESPONSE = struct.Struct("=QqiI")  # id, val, error, flags
 _ADDED = struct.Struct("=QIIII")  # id, flags, srcfd, newfd, newfd_flags
 _AT_THIS_NUMBER = 1  # SECCOMP_ADDFD_FLAG_SETFD
 _PIDFD_GETFD, _OPENAT2 = 438, 437  # the same on every architecture
-_BIND = (49, 200)  # on x86_64, on aarch64; where it is neither, no other number like that is trapped
+# On x86_64 and on aarch64: no number of the one is another trapped call's of the other.
+_CALLS = {42: "connect", 203: "connect", 49: "bind", 200: "bind", 50: "listen", 201: "listen"}
 _NO_LINKS = 0x04  # RESOLVE_NO_SYMLINKS
 _SO_DOMAIN, _SO_PROTOCOL = 39, 38
 
@@ -32,10 +33,13 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 @dataclasses.dataclass(frozen=True)
 class Call:
-    """One trapped `connect`, or `bind`: its id, the thread that made it, its descriptor, and where the address is."""
+    """One trapped `connect`, `bind` or `listen`: its id, the thread that made it, its descriptor, where the address is.
+
+    `listen` has no address; what stands for it is whatever the registers held.
+    """
 
     id: int
-    binds: bool
+    name: str
     thread: int
     descriptor: int
     pointer: int
@@ -53,7 +57,7 @@ def receive(listener: int) -> Call | None:
         raise
     number, thread, _, which, _, _, descriptor, pointer, length, *_ = _NOTIFICATION.unpack(buffer)
     # The kernel reads ints where the registers hold 64 bits.
-    return Call(number, which in _BIND, thread, ctypes.c_int(descriptor).value, pointer, ctypes.c_int(length).value)
+    return Call(number, _CALLS[which], thread, ctypes.c_int(descriptor).value, pointer, ctypes.c_int(length).value)
 
 
 def is_pending(listener: int, call: Call) -> bool:

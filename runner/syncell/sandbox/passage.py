@@ -1,4 +1,4 @@
-"""One cell's way through the egress gate: each `connect` and `bind` of it, decided and made by the host.
+"""One cell's way through the egress gate: each `connect` and `bind` of it, decided and made by the host; no `listen`.
 
 What must not be broken: the address that was decided is the address that is connected, so the host reads it once and
 connects the cell's socket itself, with bytes of its own; no call is ever let through to the kernel. Nothing in here
@@ -47,7 +47,7 @@ log = logging.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True)
 class Denial:
-    """A connection that was refused: what it was to, and the rule that would allow it."""
+    """What was refused: the place of a connection, and the rule that would allow it; or, without a rule, a server's."""
 
     what: str
     rule: str
@@ -169,20 +169,23 @@ class Passage:
         return None
 
     def _serve(self, call: Call) -> None:
+        if call.name == "listen":
+            return self._deny(call, Denial("a port", ""))
         if call.length not in _ADDRESS_BYTES:
             raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
         data = notification.memory(call)
         pid = notification.process(call)
         (family,) = struct.unpack_from("=H", data)
-        if family == socket.AF_UNIX and not call.binds:
+        if family == socket.AF_UNIX and call.name == "connect":
             folder = os.readlink(f"/proc/{call.thread}/cwd")  # noqa: PTH115
             if self._is_pending(call):
                 self._serve_unix(call, pid, data[2:], folder)
         elif self._is_pending(call):
             if family not in (socket.AF_INET, socket.AF_INET6):
                 raise OSError(errno.EAFNOSUPPORT, os.strerror(errno.EAFNOSUPPORT))
-            serve = self._bind if call.binds else self._serve_internet
+            serve = self._bind if call.name == "bind" else self._serve_internet
             serve(call, pid, _Place.read(data))
+        return None
 
     def _serve_internet(self, call: Call, pid: int, place: _Place, *, asked: bool = False) -> None:
         """Decide; `asked` says that every name that could allow it has been asked just now."""
@@ -214,7 +217,7 @@ class Passage:
     def _bind(self, call: Call, pid: int, place: _Place) -> None:
         """To a port of the kernel's choice, as clients do that choose where from: nothing can listen on it."""
         if place.port:
-            raise OSError(errno.EACCES, os.strerror(errno.EACCES))
+            return self._deny(call, Denial(f"port {place.port}", ""))
         descriptor = notification.take_descriptor(pid, call.descriptor)
         try:
             if self._is_pending(call):

@@ -12,11 +12,11 @@ World = dict[str, Any]
 TIPC, VSOCK, ALG = 30, 40, 38
 
 
-def _socket(family: int, kind: int, protocol: int = 0) -> str:
-    return raw.reach((41, 198), family, kind, protocol)
+def _socket(family: int, kind: int, protocol: int = 0) -> int:
+    return raw.call((41, 198), family, kind, protocol)
 
 
-def tcp(world: World) -> str:
+def tcp(world: World) -> int:
     return _socket(socket.AF_INET, socket.SOCK_STREAM)
 
 
@@ -24,47 +24,47 @@ def tcp_to_a_server(world: World) -> None:
     socket.create_connection(("127.0.0.1", world["port"]), timeout=20).close()
 
 
-def tcp_over_ipv6(world: World) -> str:
+def tcp_over_ipv6(world: World) -> int:
     return _socket(socket.AF_INET6, socket.SOCK_STREAM)
 
 
-def udp(world: World) -> str:
+def udp(world: World) -> int:
     return _socket(socket.AF_INET, socket.SOCK_DGRAM)
 
 
-def udp_over_ipv6(world: World) -> str:
+def udp_over_ipv6(world: World) -> int:
     return _socket(socket.AF_INET6, socket.SOCK_DGRAM)
 
 
-def multipath_tcp(world: World) -> str:
+def multipath_tcp(world: World) -> int:
     return _socket(socket.AF_INET, socket.SOCK_STREAM, 262)
 
 
-def raw_packets(world: World) -> str:
+def raw_packets(world: World) -> int:
     return _socket(socket.AF_INET, socket.SOCK_RAW, 1)
 
 
-def link_packets(world: World) -> str:
+def link_packets(world: World) -> int:
     return _socket(socket.AF_PACKET, socket.SOCK_RAW)
 
 
-def netlink(world: World) -> str:
+def netlink(world: World) -> int:
     return _socket(socket.AF_NETLINK, socket.SOCK_RAW)
 
 
-def virtual_machines(world: World) -> str:
+def virtual_machines(world: World) -> int:
     return _socket(VSOCK, socket.SOCK_STREAM)
 
 
-def crypto_of_the_kernel(world: World) -> str:
+def crypto_of_the_kernel(world: World) -> int:
     return _socket(ALG, socket.SOCK_SEQPACKET)
 
 
-def unix_stream(world: World) -> str:
+def unix_stream(world: World) -> int:
     return _socket(socket.AF_UNIX, socket.SOCK_STREAM)
 
 
-def unix_datagram(world: World) -> str:
+def unix_datagram(world: World) -> int:
     return _socket(socket.AF_UNIX, socket.SOCK_DGRAM)
 
 
