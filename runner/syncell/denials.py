@@ -11,6 +11,7 @@ import os
 import re
 import socket
 from collections.abc import Iterator, Sequence
+from itertools import chain
 
 from syncell.errors import AccessDenied, SyncerError
 from syncell.sandbox.passage import Denial
@@ -41,19 +42,25 @@ _OF_CONNECTIONS = re.compile("connect|socket", re.IGNORECASE)
 
 
 def connection(error: SyncerError, denials: Sequence[Denial]) -> AccessDenied | None:
-    """The refusal of the gate that an error tells of: the last one that its text fits."""
+    """The refusal of the gate that an error tells of: the last one that it names, or else the last that fits its text.
+
+    Drivers look for other places meanwhile, such as the cloud that they may run in.
+    """
     text = f"{error.type}\n{error.message}\n{error.traceback}"
     refused = _REFUSED in text or error.attributes.get("errno") == errno.EACCES
-    for denial in reversed(denials):
+    unnamed = any(sign in text for sign in _UNNAMED)
+    newest = denials[::-1]
+    named = (denial for denial in newest if denial.rule and _host(denial.rule) in text)
+    fitting = (denial for denial in newest if (unnamed if denial.rule.endswith(":PORT") else refused))
+    for denial in chain(named, fitting):
         if not denial.rule:
-            if refused:
-                return AccessDenied.listening(error.syncer, denial.what)
-            continue
-        host = denial.rule.removeprefix("unix:") if denial.rule.startswith("unix:") else denial.rule.rpartition(":")[0]
-        by_name = denial.rule.endswith(":PORT")
-        if host in text or (any(sign in text for sign in _UNNAMED) if by_name else refused):
-            return AccessDenied.connection(error.syncer, denial.what, denial.rule)
+            return AccessDenied.listening(error.syncer, denial.what)
+        return AccessDenied.connection(error.syncer, denial.what, denial.rule)
     return None
+
+
+def _host(rule: str) -> str:
+    return rule.removeprefix("unix:") if rule.startswith("unix:") else rule.rpartition(":")[0]
 
 
 def kind(error: SyncerError, refused: str, *, connects: bool) -> AccessDenied | None:

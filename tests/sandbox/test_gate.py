@@ -478,6 +478,16 @@ class TestDenials:
         with pytest.raises(AccessDenied, match=r"--allow-net unix:/run/docker\.sock"):
             run(opened("localhost:1"), "import socket; socket.socket(socket.AF_UNIX).connect('/run/docker.sock')")
 
+    def test_the_place_that_an_error_names_is_told_whatever_was_refused_after_it(
+        self, opened: Open, echo: Echo
+    ) -> None:
+        attempts = "\n    for host in ('localhost', '127.0.0.2'):\n        try:\n            say(host, port)"
+        code = SAY + attempts + "\n        except OSError:\n            pass"
+        with pytest.raises(AccessDenied, match=rf"--allow-net localhost:{echo.port}"):
+            run(opened("localhost:1"), code + "\n    raise OSError(13, 'no way to localhost')", port=echo.port)
+        with pytest.raises(AccessDenied, match=rf"--allow-net 127\.0\.0\.2:{echo.port}"):
+            run(opened("localhost:1"), code + "\n    raise OSError(13, 'no way')", port=echo.port)
+
     def test_another_failure_after_a_refusal_is_told_as_itself(self, opened: Open, echo: Echo) -> None:
         attempt = "\n    try:\n        say('127.0.0.1', port)\n    except OSError:\n        pass"
         code = SAY + attempt + "\n    raise KeyError('other')"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import http.server
+import json
 import os
 import shutil
 import ssl
@@ -17,7 +18,7 @@ import pytest
 
 from conftest import MakeSyncer
 from sandbox.conftest import PROBE, run
-from syncell import AccessDenied, Policy, Runner
+from syncell import AccessDenied, EnvironmentBuildError, Policy, Runner
 
 NOBODY = 65534
 """Database servers refuse to run as root; as an ordinary user they run as that."""
@@ -104,34 +105,49 @@ def mariadb(runner: Runner, folder: Path, closed_port: int) -> Iterator[int]:
         yield closed_port
 
 
-@pytest.fixture
-def https(runner: Runner, tmp_path: Path) -> Iterator[tuple[int, str]]:
-    """A web server over TLS, and the authority that vouches for its name, `localhost`."""
-    authority, key = f"{tmp_path}/authority.pem", f"{tmp_path}/key.pem"
+@contextlib.contextmanager
+def serving(folder: Path, handler: type[http.server.BaseHTTPRequestHandler]) -> Iterator[tuple[int, str]]:
+    """A web server over TLS: its port, and the authority that vouches for its name, `localhost`."""
+    authority, key = f"{folder}/authority.pem", f"{folder}/key.pem"
     subprocess.run(
         ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost",
-         "-addext", "subjectAltName=DNS:localhost", "-keyout", key, "-out", authority],
+         "-addext", "subjectAltName=DNS:localhost", "-addext", "basicConstraints=critical,CA:FALSE",
+         "-keyout", key, "-out", authority],
         check=True, capture_output=True,
     )  # fmt: skip
-
-    class Hello(http.server.BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(200)
-            self.end_headers()
-            self.wfile.write(b"hello")
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with http.server.HTTPServer(("127.0.0.1", 0), Hello) as server:
+    with http.server.HTTPServer(("127.0.0.1", 0), handler) as server:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(authority, key)
         server.socket = context.wrap_socket(server.socket, server_side=True)
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
-        yield server.server_address[1], authority
-        server.shutdown()
-        thread.join()
+        try:
+            yield server.server_address[1], authority
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+class Hello(http.server.BaseHTTPRequestHandler):
+    """Says hello to whoever asks for anything."""
+
+    def do_GET(self) -> None:
+        self.answer(b"hello")
+
+    def answer(self, body: bytes) -> None:
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def https(runner: Runner, tmp_path: Path) -> Iterator[tuple[int, str]]:
+    with serving(tmp_path, Hello) as served:
+        yield served
 
 
 def test_urllib_and_requests_over_tls(runner: Runner, make_syncer: MakeSyncer, https: tuple[int, str]) -> None:
@@ -194,3 +210,91 @@ def test_pymysql(runner: Runner, make_syncer: MakeSyncer, mariadb: int) -> None:
         assert run(syncer, code, port=mariadb) == 42
         with pytest.raises(AccessDenied, match=rf"--allow-net localhost:{mariadb + 1}"):
             run(syncer, code, port=mariadb + 1)
+
+
+@pytest.mark.parametrize(
+    ("driver", "code"),
+    [
+        ("psycopg[binary]", "import psycopg; psycopg.connect(host='127.0.0.1', port=5432, connect_timeout=10)"),
+        ("psycopg[binary]", "import psycopg; psycopg.connect(host='db.acme.test', port=5432, connect_timeout=10)"),
+        ("psycopg2-binary", "import psycopg2; psycopg2.connect(host='127.0.0.1', port=5432, connect_timeout=10)"),
+        ("psycopg2-binary", "import psycopg2; psycopg2.connect(host='db.acme.test', port=5432, connect_timeout=10)"),
+        ("PyMySQL", "import pymysql; pymysql.connect(host='127.0.0.1', user='root')"),
+        ("requests", "import requests; requests.get('https://127.0.0.1/')"),
+        ("requests", "import requests; requests.get('https://api.acme.test/')"),
+    ],
+)
+def test_a_driver_that_fails_for_want_of_a_network_is_told_as_such(
+    runner: Runner, make_syncer: MakeSyncer, driver: str, code: str
+) -> None:
+    """Whatever its own words are; libpq has none."""
+    folder = make_syncer(PROBE, requirements=[driver])
+    with runner.open(folder) as syncer, pytest.raises(AccessDenied) as raised:
+        run(syncer, code)
+    assert raised.value.flag == "--allow-net HOST:PORT"
+
+
+SNOWFLAKE_ROWS = {
+    "rowtype": [
+        {"name": "ANSWER", "type": "fixed", "precision": 2, "scale": 0, "length": None, "nullable": False},
+    ],
+    "rowset": [["42"]],
+    "total": 1,
+    "returned": 1,
+    "queryId": "01b2c3d4-0000-0000-0000-000000000000",
+    "queryResultFormat": "json",
+    "statementTypeId": 4096,
+}
+SNOWFLAKE_ANSWERS = {
+    "/session/v1/login-request": {
+        "token": "a", "masterToken": "b", "validityInSeconds": 3600, "masterValidityInSeconds": 14400, "sessionId": 1,
+        "sessionInfo": {"databaseName": None, "schemaName": None, "warehouseName": None, "roleName": "PUBLIC"},
+        "parameters": [],
+    },
+    "/queries/v1/query-request": {**SNOWFLAKE_ROWS, "parameters": []},
+}  # fmt: skip
+
+
+class Snowflake(Hello):
+    """As much of Snowflake as answers a login and every query with one row; nobody can run the real one."""
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        data = SNOWFLAKE_ANSWERS.get(self.path.partition("?")[0], {})
+        self.answer(json.dumps({"success": True, "code": None, "message": None, "data": data}).encode())
+
+
+SNOWFLAKE = """
+    import snowflake.connector
+    where = dict(host=host, port=port, protocol="https", account="acme", user="syncell", password="secret")
+    with snowflake.connector.connect(**where, login_timeout=30, network_timeout=30, **more) as connection:
+        result = connection.cursor().execute("select 6 * 7").fetchone()[0]
+"""
+
+
+# The older generation ends after two attempts by itself.
+@pytest.mark.parametrize(("generation", "more"), [("<5", {}), (">=5", {"retry_max_attempts": 2})])
+def test_the_snowflake_connector(
+    runner: Runner, make_syncer: MakeSyncer, tmp_path: Path, generation: str, more: dict[str, int]
+) -> None:
+    """Written in Python until version 4, in Rust since. Both look for the cloud that they run in, and do without it."""
+    folder = make_syncer(PROBE, requirements=[f"snowflake-connector-python{generation}"])
+    with serving(tmp_path, Snowflake) as (port, authority):
+        policy = Policy(
+            connect=[f"localhost:{port}"],
+            read=[authority],
+            env={"REQUESTS_CA_BUNDLE": authority, "SSL_CERT_FILE": authority},
+        )
+        try:
+            syncer = runner.open(folder, policy=policy)
+        except EnvironmentBuildError as error:
+            pytest.skip(f"the connector cannot be had here: {error}")
+        with syncer:
+            assert run(syncer, SNOWFLAKE, host="localhost", port=port, more=more) == 42
+        for host, elsewhere, rule in (
+            ("localhost", port + 1, f"localhost:{port + 1}"),
+            ("acme.snowflakecomputing.test", 443, "acme.snowflakecomputing.test:PORT"),
+        ):
+            with runner.open(folder, policy=policy) as syncer, pytest.raises(AccessDenied) as raised:
+                run(syncer, SNOWFLAKE, host=host, port=elsewhere, more=more)
+            assert raised.value.flag == f"--allow-net {rule}"
