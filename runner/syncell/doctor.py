@@ -88,7 +88,7 @@ def _probe(interpreter: Interpreter, folder: Path) -> list[Finding]:
         done = process.run(
             interpreter,
             "probe.py",
-            jail=process.Jail(read=_readable(interpreter)),
+            jail=process.Jail(read=_readable(interpreter), modes=False),
             environ={},
             seconds=PROBE_SECONDS,
             details={"folder": str(folder), "port": server.getsockname()[1], "abstract": abstract},

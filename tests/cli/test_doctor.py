@@ -28,6 +28,14 @@ def test_every_protection_is_tried_and_the_exit_code_says_whether_all_hold(synce
     assert told.stdout.startswith("files: protected\n")
 
 
+def test_modes_and_times_by_path_are_tried_in_a_jail_such_as_a_cell_has(runner: Runner) -> None:
+    """Where installers may change them, the answer would say nothing about cells."""
+    found = {finding.deed: finding for finding in runner.doctor()}
+    for deed in ("change the mode of a file by its path", "change its times"):
+        assert found[deed].ok
+        assert "in a jail only" in found[deed].why
+
+
 def test_without_a_jail_nothing_is_said_to_be_protected_by_one(
     runner: Runner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

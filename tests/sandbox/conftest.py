@@ -30,13 +30,33 @@ PROBE = """
 """
 
 
+# What code of the probe may begin with: it says something to a server, or which error an attempt ends with.
+SAY = """
+    import socket
+
+    def say(host, port, **how):
+        with socket.create_connection((host, port), **how) as connection:
+            connection.sendall(b"hello")
+            return connection.recv(5)
+"""
+REFUSAL = """
+    def refusal(attack):
+        try:
+            attack()
+        except OSError as error:
+            import errno
+            return errno.errorcode.get(error.errno, error.errno)
+        return None
+"""
+
+
 @pytest.fixture
 def probe(make_syncer: MakeSyncer) -> Path:
     """A syncer whose `load` runs the code that is its identifier, and gives what that calls `result`."""
     return make_syncer(PROBE)
 
 
-Run = Callable[..., Any]
+Open = Callable[..., Syncer]
 
 
 def run(syncer: Syncer, code: str, **names: object) -> Any:
@@ -46,7 +66,7 @@ def run(syncer: Syncer, code: str, **names: object) -> Any:
 
 
 @pytest.fixture
-def opened(runner: Runner, probe: Path) -> Iterator[Callable[..., Syncer]]:
+def opened(runner: Runner, probe: Path) -> Iterator[Open]:
     """Open the probe so that it may connect to these places."""
     with contextlib.ExitStack() as opened:
         yield lambda *connect, **policy: opened.enter_context(

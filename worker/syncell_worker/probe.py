@@ -123,6 +123,8 @@ DEEDS = (
     Deed("files", "empty one", lambda plan: os.truncate(f"{plan['folder']}/file", 0)),
     Deed("files", "list a folder that was not granted", _list),
     Deed("files", "make something in one", _make),
+    Deed("files", "change the mode of a file by its path", lambda plan: os.chmod(f"{plan['folder']}/file", 0o600)),  # noqa: PTH101
+    Deed("files", "change its times", lambda plan: os.utime(f"{plan['folder']}/file")),
     Deed("network", "connect by TCP", _tcp),
     Deed("network", "send a datagram by UDP", _udp),
     Deed("network", "connect to an abstract unix socket", _abstract),

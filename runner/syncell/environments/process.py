@@ -42,14 +42,15 @@ RLIMITS = {"CORE": 0}
 class Jail:
     """What a process may do: absolute paths to read, to write (and read), to execute (and read); and the network.
 
-    `network` is `"none"`, `"open"` or `"gate"`. Without `confined` it may do all that its user may: only for
-    hosts that run syncers without a jail as well.
+    `network` is `"none"`, `"open"` or `"gate"`. `modes` allows to change modes and times of files by their path.
+    Without `confined` it may do all that its user may: only for hosts that run syncers without a jail as well.
     """
 
     read: tuple[str, ...] = ()
     write: tuple[str, ...] = ()
     execute: tuple[str, ...] = ()
     network: str = "none"
+    modes: bool = True  # installers do; what they run on is data that they were given to unpack
     confined: bool = True
 
     def plan(self) -> dict[str, object] | None:
@@ -62,7 +63,7 @@ class Jail:
             "execute": list(self.execute),
             "rlimits": RLIMITS,
             "network": self.network,
-            "modes": True,  # installers set them by path; what they run on is data that they were given to unpack
+            "modes": self.modes,
         }
 
 
