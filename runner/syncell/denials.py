@@ -64,8 +64,10 @@ def _host(rule: str) -> str:
 
 
 def kind(error: SyncerError, refused: str, *, connects: bool) -> AccessDenied | None:
-    """The kind of socket whose refusal an error tells of; `refused` is what the worker saw of it, `connects` whether
-    the syncer may connect to anything."""
+    """The refusal of a kind of socket that an error tells of.
+
+    `refused` is what the worker saw of it; `connects` says whether the syncer may connect to anything.
+    """
     if refused in KINDS:
         return AccessDenied.socket(error.syncer, KINDS[refused], connects=connects)
     if any(_NO_SUCH_KIND in line for line in _said(error)):

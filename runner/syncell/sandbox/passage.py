@@ -47,10 +47,10 @@ log = logging.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True)
 class Denial:
-    """What was refused: the place of a connection, and the rule that would allow it; or, without a rule, a server's."""
+    """What was refused: where a connection was to lead, and the rule that would allow it; or a port to listen on."""
 
     what: str
-    rule: str
+    rule: str  # empty for a port: none allows it
 
 
 @dataclasses.dataclass(frozen=True)
