@@ -163,23 +163,20 @@ def test_what_a_build_asked_for_and_is_no_host_is_not_repeated(
     wheels: WheelFolder, index: Index, acquire: Acquire, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     backend = """
-        import ctypes
-        ctypes.CDLL(None).gethostbyname(b"x;reboot.syncell.invalid")
+        import socket, struct
+        name = b"x;reboot"
+        question = struct.pack(">6H", 1, 0x100, 1, 0, 0, 0) + bytes([len(name)]) + name + struct.pack(">x2H", 1, 1)
+        with socket.create_connection(("192.0.2.1", 53)) as server:
+            server.sendall(struct.pack(">H", len(question)) + question)
+            server.recv(512)
         raise SystemExit("it gave up")
     """
     wheels.add_source("syncelltest_sourced", backend)
     monkeypatch.setenv("UV_DEFAULT_INDEX", index.url)
     with pytest.raises(EnvironmentBuildError) as refused:
         acquire(SOURCED, source_builds=True)
+    assert "it gave up" in refused.value.log
     assert "reboot" not in str(refused.value)
-
-
-def test_place_that_is_none_is_said_before_anything_is_built(wheels: WheelFolder, acquire: Acquire) -> None:
-    with pytest.raises(EnvironmentBuildError) as raised:
-        acquire(SOURCED, source_builds=True, indexes=("https://user:hunter2@*/simple", "https://one:two:three"))
-    assert "https://*/simple: expected an address" in str(raised.value)
-    assert "https://one:two:three: expected an address" in str(raised.value)
-    assert "hunter2" not in str(raised.value)
 
 
 def test_where_a_layer_is_missing_a_build_that_may_go_on_keeps_the_others(

@@ -23,6 +23,7 @@ from syncell.environments.settings import (
     DEFAULT_INDEX,
     DEFAULT_INDEX_FILES,
     Settings,
+    folders,
     remote,
     without_credentials,
 )
@@ -144,7 +145,8 @@ class Installer:
         program = uv.find_uv_bin()
         read: Sequence[str] = ["/"]
         if plan.source_builds:
-            own = [*self.interpreter.readable, *self.settings.files]
+            places = folders([*plan.default_index, *plan.extra_indexes], plan.find_links)
+            own = [*self.interpreter.readable, *self.settings.files, *places]
             read = [*_BUILD_TOOLS, program, *map(str, own), str(self.interpreter.executable.parent.parent)]
         with _door(plan, self.settings) if plan.source_builds else contextlib.nullcontext() as door:
             finished = process.run(
@@ -208,9 +210,14 @@ def reachable(plan: Plan, settings: Settings) -> list[str]:
         try:
             rules.append(egress.parse_option(place).text)
         except ValueError:
-            wrong.append(f"{without_credentials(place)}: expected an address with a host, as in {DEFAULT_INDEX}")
+            wrong.append(
+                f"{without_credentials(place)}: expected an address as in https://packages.acme.com:8443/simple"
+            )
     if wrong:
-        raise EnvironmentBuildError("\n  - ".join(["builds from source would need to connect to:", *wrong]))
+        told = (
+            "builds from source connect to the places in the settings of pip and uv, proxies and Policy(indexes=[...]):"
+        )
+        raise EnvironmentBuildError("\n  - ".join([told, *wrong]))
     if egress.parse_option(DEFAULT_INDEX).text in rules:
         rules.append(egress.parse_option(DEFAULT_INDEX_FILES).text)
     return rules

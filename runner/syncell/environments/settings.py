@@ -91,9 +91,7 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
         },
         files=(
             *(_local(file) for file in files if not remote(file)),
-            # With a folder that is an index, the files beside it that it links to.
-            *(folder.parent for folder in _folders([*default, *indexes])),
-            *_folders(links),
+            *folders([*default, *indexes], links),
             *(Path(network[name]) for name in ("SSL_CERT_FILE", "SSL_CERT_DIR", "SSL_CLIENT_CERT") if name in network),
         ),
         places=(
@@ -244,9 +242,14 @@ def _indexes(
     return named("UV_DEFAULT_INDEX") or named("UV_INDEX_URL") or default or [DEFAULT_INDEX], indexes, links
 
 
-def _folders(places: Iterable[str]) -> list[Path]:
-    """Those of these places that are folders of this machine. One that is not absolute would be another's."""
-    return [folder for place in places if not remote(place) and (folder := _local(place)).is_absolute()]
+def folders(indexes: Iterable[str], links: Iterable[str]) -> list[Path]:
+    """What of these places is on this machine: with an index, the files beside it that it links to.
+
+    A path that is not absolute is left out, since the installer works in another folder.
+    """
+    local = [_local(place) for place in links if not remote(place)]
+    local += [_local(place).parent for place in indexes if not remote(place)]
+    return [folder for folder in local if folder.is_absolute()]
 
 
 def remote(place: str) -> bool:
