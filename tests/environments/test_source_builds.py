@@ -149,6 +149,18 @@ def test_host_that_an_index_keeps_its_files_on_is_refused_with_what_would_allow_
         assert found_by(acquire(SOURCED, source_builds=True, indexes=(allowing,)).environment)["index"] == "connected"
 
 
+def test_requirement_that_is_an_address_is_built_when_the_host_names_its_place(
+    sourced: Path, wheels: WheelFolder, index: Index, acquire: Acquire, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("UV_DEFAULT_INDEX", index.url)
+    with serving(wheels.path) as elsewhere:
+        requirement = f"{SOURCED} @ http://{elsewhere.host}/files/{sourced.name}"
+        with pytest.raises(EnvironmentBuildError, match=f"a connection to {elsewhere.host} was refused"):
+            acquire(requirement, source_builds=True)
+        allowed = acquire(requirement, source_builds=True, indexes=(f"http://{elsewhere.host}",))
+        assert found_by(allowed.environment)["index"] == "connected"
+
+
 def test_name_that_a_build_may_not_connect_to_is_said(
     wheels: WheelFolder, index: Index, acquire: Acquire, monkeypatch: pytest.MonkeyPatch
 ) -> None:
