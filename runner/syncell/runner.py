@@ -293,7 +293,7 @@ class Runner:
                 on_close=lambda: self._closed(syncer, lease, places),
             )
             hello = _answer(syncer, wire.Hello, Budget(HELLO_SECONDS))
-            unconfined = () if lease.environment.confined else ("builds: its environment was built without a jail",)
+            unconfined = () if lease.environment.confined else ("builds: its environment was built in half a jail",)
             syncer.jail, syncer.lacking = tuple(hello.layers), (*hello.lacking, *unconfined)
             if syncer.lacking:
                 log.warning("%s runs with less than was asked for: %s", syncer.name, "; ".join(syncer.lacking))

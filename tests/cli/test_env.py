@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from cli.command import MakeSyncer, Run, Start
+from environments.wheels import WheelFolder
 
 ECHO = """
     class Acme:
@@ -20,6 +21,21 @@ ECHO = """
             return [{"idna": idna.__version__}]
 
         dump = None
+"""
+
+
+SOURCED = """
+    import os, zipfile
+
+    def build_wheel(folder, config_settings=None, metadata_directory=None):
+        name = "syncelltest_sourced-1.0-py3-none-any.whl"
+        info = "syncelltest_sourced-1.0.dist-info"
+        with zipfile.ZipFile(os.path.join(folder, name), "w") as wheel:
+            wheel.writestr("syncelltest_sourced.py", "built = True")
+            wheel.writestr(f"{info}/METADATA", "Metadata-Version: 2.1\\nName: syncelltest_sourced\\nVersion: 1.0\\n")
+            wheel.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n")
+            wheel.writestr(f"{info}/RECORD", "")
+        return name
 """
 
 
@@ -105,3 +121,34 @@ def test_a_lock_is_printed_and_one_that_is_written_decides_what_is_installed(
     assert [path.name for path in folder.iterdir() if "pylock" in path.name] == ["pylock.toml"]
     done = syncell("load", f"{folder}#x", "--quiet")
     assert json.loads(done.stdout) == {"idna": idna["version"]}
+
+
+def test_builds_from_source_and_other_places_of_packages_are_allowed_by_flags(
+    syncell: Run, make_syncer: MakeSyncer, own_cache: dict[str, str], tmp_path: Path
+) -> None:
+    packages = WheelFolder(tmp_path / "packages")
+    packages.add_source("syncelltest_sourced", SOURCED)
+    source = """
+        class Acme:
+            name = "acme"
+
+            def load(self, identifier):
+                import syncelltest_sourced
+                return [{"built": syncelltest_sourced.built}]
+
+            dump = None
+    """
+    folder = make_syncer(source, requirements=[["syncelltest-sourced", "--find-links", str(packages.path)]])
+    refused = syncell("env", "build", str(folder), environ=own_cache)
+    assert refused.returncode == 3
+    index = f"--allow-index {packages.path}"
+    assert f"or {index}" in refused.stderr
+    for verb in (("env", "build"), ("env", "lock"), ("show",)):
+        refused = syncell(*verb, str(folder), *index.split(), environ=own_cache)
+        assert refused.returncode == 3
+        assert "or --allow-source-builds" in refused.stderr
+    allowed = (*index.split(), "--allow-source-builds")
+    built = syncell("env", "build", str(folder), *allowed, environ=own_cache)
+    assert (built.returncode, "building its environment" in built.stderr) == (0, True)
+    loaded = syncell("load", f"{folder}#x", *allowed, environ=own_cache)
+    assert (json.loads(loaded.stdout), loaded.stderr) == ({"built": True}, "")

@@ -69,3 +69,14 @@ def test_places_to_connect_to_are_named_with_their_origin(syncell: Run, make_syn
     assert refused.returncode == 4
     assert "--allow-net api.acme.com:443" in refused.stdout
     assert "network   none" in syncell("load", "csv://directory=in#orders", "--explain").stdout
+
+
+def test_what_builds_are_allowed_is_named_without_credentials(syncell: Run, make_syncer: MakeSyncer) -> None:
+    command = ("load", f"{make_syncer(RUNS)}#orders", "--explain")
+    assert "builds    none, wheels only\n" in syncell(*command).stdout
+    allowed = (*command, "--allow-source-builds", "--allow-index", "https://user:hunter2@packages.acme.com/simple")
+    said = syncell(*allowed).stdout
+    assert "index     https://packages.acme.com/simple: --allow-index\n" in said
+    assert "builds    from source, in a sandbox: --allow-source-builds\n" in said
+    (plain,) = json.loads(syncell(*allowed, "--json").stdout)
+    assert (plain["indexes"], plain["source_builds"]) == (["https://packages.acme.com/simple"], True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 
 from environments.elsewhere import Opener
 from environments.wheels import WheelFolder
-from syncell.environments import EnvironmentStore, Lease, Recipe
+from syncell.environments import EnvironmentStore, Lease, Recipe, process
 from syncell.manifest import Requirement
 
 
@@ -49,6 +50,26 @@ def wheels(tmp_path: Path, no_settings: None, monkeypatch: pytest.MonkeyPatch) -
     for name in ("syncelltest_acme", "pydantic", "sqlalchemy"):
         folder.add(name)
     return folder
+
+
+@pytest.fixture
+def guest_where(tmp_path: Path) -> Callable[[str, str, str], Path]:
+    """The worker's code, as `process.GUEST`, with a module that says something else: the kernel cannot be changed."""
+
+    def guest_where(module: str, given: str, without: str) -> Path:
+        guest = shutil.copytree(process.GUEST, tmp_path / "guest" / "syncell_worker")
+        text = (guest / module).read_text()
+        assert given in text
+        (guest / module).write_text(text.replace(given, without))
+        return guest
+
+    return guest_where
+
+
+@pytest.fixture
+def without_landlock(guest_where: Callable[[str, str, str], Path]) -> Path:
+    """The worker's code as it would be on a kernel without Landlock."""
+    return guest_where("jail.py", "return max(int(version), 0)", "return 0")
 
 
 @pytest.fixture

@@ -77,17 +77,9 @@ def test_endless_output_is_kept_from_its_end(interpreter: Interpreter) -> None:
 
 
 def test_machine_without_a_jail_builds_nothing(
-    interpreter: Interpreter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    interpreter: Interpreter, without_landlock: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The worker's own `jail` stands in for a kernel without Landlock, since this one has it."""
-    guest = tmp_path / "syncell_worker"
-    guest.mkdir()
-    (guest / "__init__.py").write_text("")
-    (guest / "confine.py").write_text((process.GUEST / "confine.py").read_text())
-    (guest / "jail.py").write_text(
-        "class Unavailable(Exception): pass\ndef enter(**_): raise Unavailable('files: this kernel has no Landlock')\n"
-    )
-    monkeypatch.setattr(process, "GUEST", guest)
+    monkeypatch.setattr(process, "GUEST", without_landlock)
     with pytest.raises(SandboxUnavailable, match="this kernel has no Landlock"):
         run(interpreter, "open('/dev/null')")
 

@@ -47,6 +47,12 @@ def test_requirement_without_a_wheel_is_said_with_what_would_allow_it(acquire: A
         acquire("docopt==0.6.2")
 
 
+def test_requirement_without_a_wheel_is_built_with_what_its_build_needs_when_the_host_allows_it(
+    acquire: Acquire,
+) -> None:
+    assert acquire("docopt==0.6.2", source_builds=True).environment.versions["docopt"] == "0.6.2"
+
+
 def test_version_that_does_not_exist_is_said(acquire: Acquire) -> None:
     with pytest.raises(EnvironmentBuildError, match=r"acme: .*idna==0\.0\.0\.1"):
         acquire("idna==0.0.0.1")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from syncell.environments.settings import Settings, read_settings
+from syncell.environments.settings import DEFAULT_INDEX, Settings, read_settings
 from syncell.errors import EnvironmentBuildError
 
 Read = Callable[..., Settings]
@@ -85,6 +85,58 @@ def test_own_default_index_of_uv_wins_over_pips(read: Read, tmp_path: Path) -> N
     assert "UV_DEFAULT_INDEX" not in read(UV_INDEX_URL="https://uv.invalid", **pip).environ
     pip_conf(tmp_path / ".config/uv/uv.toml", 'index-url = "https://uv.invalid"')
     assert "UV_DEFAULT_INDEX" not in read(**pip).environ
+
+
+def test_places_are_named_whichever_way_they_are_said(read: Read, tmp_path: Path) -> None:
+    pip_conf(tmp_path / ".config/pip/pip.conf", "[global]\nproxy = proxy.invalid:3128\n")
+    pip_conf(
+        tmp_path / ".config/uv/uv.toml",
+        """
+find-links = ["https://links.invalid/wheels", "/no/address"]
+[[index]]
+url = "https://main.invalid/simple"
+default = true
+[[index]]
+url = "https://more.invalid/simple"
+[pip]
+extra-index-url = ["https://extra.invalid/simple"]
+""",
+    )
+    settings = read(
+        UV_INDEX="ours=https://ours.invalid/simple?of=us",
+        UV_OVERRIDE="https://bounds.invalid/overrides.txt",
+        HTTPS_PROXY="https://secure.invalid:8443",
+        PIP_CONSTRAINT="https://bounds.invalid/constraints.txt",
+    )
+    assert settings.default_index == ("https://main.invalid/simple",)
+    assert set(settings.places) == {
+        "https://ours.invalid/simple?of=us",
+        "https://more.invalid/simple",
+        "https://extra.invalid/simple",
+        "https://links.invalid/wheels",
+        "https://bounds.invalid/overrides.txt",
+        "https://bounds.invalid/constraints.txt",
+        "https://secure.invalid:8443",
+        "http://proxy.invalid:3128",
+    }
+
+
+def test_default_index_is_the_one_that_uv_takes(read: Read) -> None:
+    assert read().default_index == (DEFAULT_INDEX,)
+    assert read(UV_INDEX="https://ours.invalid/simple").default_index == (DEFAULT_INDEX,)
+    named = {"UV_INDEX_URL": "https://old.invalid", "UV_DEFAULT_INDEX": "https://new.invalid"}
+    assert read(**named).default_index == ("https://new.invalid",)
+    assert read(UV_INDEX_URL="https://old.invalid").default_index == ("https://old.invalid",)
+    assert read(UV_DEFAULT_INDEX="file:///srv/simple").default_index == ()
+    alone = read(PIP_NO_INDEX="1", UV_INDEX="https://ours.invalid/simple", UV_FIND_LINKS="https://links.invalid")
+    assert (alone.default_index, alone.places) == ((), ("https://links.invalid",))
+
+
+def test_folders_of_packages_may_be_read_and_those_that_are_anothers_may_not(read: Read, tmp_path: Path) -> None:
+    pip_conf(tmp_path / ".config/uv/uv.toml", f'find-links = ["{tmp_path / "links"}"]\nindex-url = "./simple"\n')
+    files = read(UV_INDEX=f"ours=file://{tmp_path / 'mirror/simple'}").files
+    assert {tmp_path / "links", tmp_path / "mirror"} <= set(files)
+    assert all(file.is_absolute() for file in files)
 
 
 def test_missing_folder_of_wheels_is_passed_over(read: Read, tmp_path: Path) -> None:

@@ -43,9 +43,9 @@ class WheelFolder:
             archive.writestr(f"{info}/RECORD", "".join([*record, f"{info}/RECORD,,\n"]))
         return wheel
 
-    def add_source(self, name: str, backend: str) -> Path:
-        """Write a source distribution whose build runs `backend`, a module that needs nothing to run."""
-        build_system = '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n'
+    def add_source(self, name: str, backend: str, requires: tuple[str, ...] = ()) -> Path:
+        """Write a source distribution whose build runs `backend`, a module that finds what it `requires`."""
+        build_system = f'[build-system]\nrequires = {[*requires]}\nbuild-backend = "backend"\nbackend-path = ["."]\n'
         files = {
             "pyproject.toml": f'{build_system}[project]\nname = "{name}"\nversion = "1.0"\n',
             "PKG-INFO": f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n",

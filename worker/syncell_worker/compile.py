@@ -4,8 +4,8 @@ Started by the host as `BASE_INTERPRETER -I -S -B compile.py PLAN`. The interpre
 run, so nothing of the folder is executed; compiling only parses it. The jail stands before the first of its files is
 opened, since a source file may still be made to break a parser. Standard library only.
 
-PLAN is JSON: `parent` (the host's process id), `jail` (what `jail.enter` takes), `folder` (what is compiled) and
-`recorded` (the path of the folder that tracebacks will show, since it is compiled before it is published).
+PLAN is JSON: `parent`, `jail` and `required` (see `confine`), `folder` (what is compiled) and `recorded` (the
+path of the folder that tracebacks will show, since it is compiled before it is published).
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ import typer
 
 from syncell import Listed, SyncellError
 from syncell.cli import console, exits, rows
-from syncell.cli.options import AsJSON, Constraints, Session, SyncerArgument, duration, spread
+from syncell.cli.options import AsJSON, Builds, Constraints, Session, SyncerArgument, duration, spread
 
 UNUSED_FOR = dt.timedelta(days=30)
 """What is pruned when nothing else is asked for: nobody used it for a month, and building it again takes seconds."""
@@ -24,6 +24,7 @@ app = typer.Typer(help="Build, list, lock and prune the environments of syncers.
 @spread
 def build(
     syncers: Annotated[list[str], typer.Argument(metavar="SYNCER...", help="Names, folders, MANIFEST.jsons or specs.")],
+    builds: Builds,
     constraints: Constraints,
     session: Session,
     as_json: AsJSON = False,
@@ -31,7 +32,7 @@ def build(
     """Build what is needed to open syncers, so that opening them later installs nothing."""
     built = []
     failed = 0
-    with session.runner() as runner, console.progress(quiet=session.quiet) as progress:
+    with session.runner(builds.policy()) as runner, console.progress(quiet=session.quiet) as progress:
         for reference in syncers:
             try:
                 found = runner.find(reference)
@@ -63,6 +64,7 @@ def list_environments(session: Session, as_json: AsJSON = False) -> None:
 @spread
 def lock(
     syncer: SyncerArgument,
+    builds: Builds,
     constraints: Constraints,
     session: Session,
     output: Annotated[
@@ -73,7 +75,7 @@ def lock(
 
     Beside the MANIFEST.json, under that name, it decides what is installed: `-o ./acme/pylock.toml`.
     """
-    with session.runner() as runner:
+    with session.runner(builds.policy()) as runner:
         found = runner.find(syncer)
         text = runner.environments.lock(runner.recipe(found, constraints.requirements()), syncer=found.name)
     if output is None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from typing import Any
 
 import typer
 
-from syncell import Explanation, Limits, Runner
+from syncell import Explanation, Limits, Policy, Runner
 from syncell.cli import console, exits
 from syncell.cli.options import Access
 
@@ -42,6 +43,11 @@ def _limits(limits: Limits) -> list[tuple[str, Any, str]]:
     ]
 
 
+def _indexes(policy: Policy) -> list[str]:
+    """Without the user names and passwords in them."""
+    return [re.sub(r"(?<=://)[^/@]+@", "", place) for place in policy.indexes]
+
+
 def _plain(it: Explanation) -> dict[str, Any]:
     made = {grant.place for grant in it.made}
     return {
@@ -59,6 +65,8 @@ def _plain(it: Explanation) -> dict[str, Any]:
             for grant in it.granted
         ],
         "subprocess": it.policy.subprocess,
+        "indexes": _indexes(it.policy),
+        "source_builds": it.policy.source_builds,
         "limits": {name: {"value": value, "origin": origin} for name, value, origin in _limits(it.policy.limits)},
         "refused": [str(error) for error in it.refused],
     }
@@ -79,6 +87,13 @@ def _print(it: Explanation) -> None:
     if "connect" not in actions:
         lines.append(("network", "none"))
     lines.append(("programs", "in the same sandbox: --allow-subprocess" if it.policy.subprocess else "none"))
+    lines += [("index", f"{place}: --allow-index") for place in _indexes(it.policy)]
+    lines.append(
+        (
+            "builds",
+            "from source, in a sandbox: --allow-source-builds" if it.policy.source_builds else "none, wheels only",
+        )
+    )
     lines += [
         ("limit", f"{name} {console.bytes_text(value) if name in _SIZES else f'{value:g}'}: {origin}")
         for name, value, origin in _limits(it.policy.limits)

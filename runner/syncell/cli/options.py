@@ -88,10 +88,10 @@ class Session:
         bool, typer.Option("--verbose", "-v", help="Show what syncers log and print, and whole tracebacks.")
     ] = False
 
-    def runner(self) -> Runner:
+    def runner(self, policy: Policy | None = None) -> Runner:
         """The runner of this command, with logs shown as asked."""
         console.configure_logging(quiet=self.quiet, verbose=self.verbose)
-        return Runner(state_dir=self.state_dir, cache_dir=self.cache_dir)
+        return Runner(state_dir=self.state_dir, cache_dir=self.cache_dir, policy=policy)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -130,8 +130,30 @@ def _lines(file: str) -> list[str]:
 
 
 @dataclasses.dataclass(frozen=True)
-class Access:
-    """What the syncers of this command are allowed."""
+class Builds:
+    """What the building of environments is allowed."""
+
+    allow_index: Annotated[
+        list[str],
+        typer.Option(
+            metavar="URL", help="Let requirements name a package index, and builds from source connect to its host."
+        ),
+    ] = dataclasses.field(default_factory=list)
+    allow_source_builds: Annotated[
+        bool,
+        typer.Option(
+            "--allow-source-builds", help="Build packages that have no wheel, which runs their code, in a sandbox."
+        ),
+    ] = False
+
+    def policy(self) -> Policy:
+        """The policy that these options say."""
+        return Policy(indexes=self.allow_index, source_builds=self.allow_source_builds)
+
+
+@dataclasses.dataclass(frozen=True)
+class Access(Builds):
+    """What the syncers of this command are allowed, and the building of their environments."""
 
     allow_read: Annotated[
         list[Path], typer.Option(metavar="PATH", help="Let syncers read a file, or a folder and all beneath it.")
@@ -193,6 +215,8 @@ class Access:
             read=self.allow_read,
             write=self.allow_write,
             connect=self.allow_net,
+            indexes=self.allow_index,
+            source_builds=self.allow_source_builds,
             subprocess=self.allow_subprocess,
             limits=Limits(**{name: value for name, value in limits.items() if value is not None}),  # type: ignore[arg-type]
             sandbox=self.sandbox,

@@ -7,12 +7,13 @@ from typing import Any
 
 from syncell import FoundSyncer, Inspection
 from syncell.cli import console, rows
-from syncell.cli.options import AsJSON, Constraints, Session, SyncerArgument, spread
+from syncell.cli.options import AsJSON, Builds, Constraints, Session, SyncerArgument, spread
 
 
 @spread
 def show(
     syncer: SyncerArgument,
+    builds: Builds,
     constraints: Constraints,
     session: Session,
     as_json: AsJSON = False,
@@ -21,7 +22,7 @@ def show(
 
     The class is imported for that, in a cell that is granted nothing; its environment is built if need be.
     """
-    with session.runner() as runner, console.progress(quiet=session.quiet) as progress:
+    with session.runner(builds.policy()) as runner, console.progress(quiet=session.quiet) as progress:
         found = runner.find(syncer)
         bounds = constraints.requirements()
         key = runner.environments.key(runner.recipe(found, bounds), syncer=found.name)

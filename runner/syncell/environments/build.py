@@ -34,7 +34,7 @@ DESCRIPTION_NAME = "environment.json"
 class Environment:
     """A published environment. `path` is the virtualenv, `versions` what is installed, `size` in bytes.
 
-    `confined` says whether it was built in a jail.
+    `confined` says whether it was built in a jail that lacked nothing.
     Its own interpreter is never started; `interpreter` is the base one that cells start with.
     """
 
@@ -75,8 +75,7 @@ def build(
     progress(f"building its environment for Python {interpreter.version} {count}")
     site_packages = _create(venv, interpreter, app_data)
     before = _own_files(venv)
-    installer = Installer(interpreter, settings, work, source_builds=plan.source_builds)
-    installer.install(venv / "bin/python", plan, writable=venv)
+    Installer(interpreter, settings, work).install(venv / "bin/python", plan, writable=venv)
     remove_tree(work)
     after = _own_files(venv)
     if replaced := [name for name, content in before.items() if after.get(name) != content]:
@@ -86,7 +85,7 @@ def build(
     versions = distributions.installed(site_packages)
     _verify(plan, versions, interpreter)
     progress(f"compiling {len(versions)} packages")
-    compile_folder(site_packages, aside, final, interpreter, confined=plan.confined)
+    compile_folder(site_packages, aside, final, interpreter, required=plan.confined)
     described = {
         "interpreter": {
             **dataclasses.asdict(interpreter),
@@ -102,7 +101,7 @@ def build(
     (aside / DESCRIPTION_NAME).write_text(json.dumps(described, indent=1))
 
 
-def compile_folder(folder: Path, aside: Path, final: Path, interpreter: Interpreter, *, confined: bool) -> None:
+def compile_folder(folder: Path, aside: Path, final: Path, interpreter: Interpreter, *, required: bool) -> None:
     """Compile the bytecode of `folder` in a jail that can write to it and read the interpreter, and nothing else."""
     compiled = process.run(
         interpreter,
@@ -110,7 +109,7 @@ def compile_folder(folder: Path, aside: Path, final: Path, interpreter: Interpre
         jail=process.Jail(
             read=(*process.SYSTEM, *map(str, interpreter.readable), str(process.GUEST)),
             write=(str(folder),),
-            confined=confined,
+            required=required,
         ),
         environ={},
         seconds=COMPILE_SECONDS,

@@ -1,24 +1,36 @@
 """uv, run in a jail: what it may write, what it is told, and what its errors mean to the person who reads them.
 
 In its jail uv writes to the build's own folder and to its cache, and nowhere else, whatever a wheel says its files are
-called. It never compiles and never lists: both would start the environment's interpreter once wheels are in it, and a
-wheel's `.pth` file runs at every start. Files are cloned out of uv's cache where the file system can, else hard-linked;
-copying them takes several times as long as everything else that uv does.
+called. What builds from source connects to the package places in force, and nowhere else. uv never compiles and never
+lists: both would start the environment's interpreter once wheels are in it, and a wheel's `.pth` file runs at every
+start. Files are cloned out of uv's cache where the file system can, else hard-linked; copying them takes several times
+as long as everything else that uv does.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import errno
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from syncell.environments import process
 from syncell.environments.interpreters import Interpreter
 from syncell.environments.recipe import Plan
-from syncell.environments.settings import Settings, without_credentials
+from syncell.environments.settings import (
+    DEFAULT_INDEX,
+    DEFAULT_INDEX_FILES,
+    Settings,
+    folders,
+    remote,
+    without_credentials,
+)
 from syncell.errors import EnvironmentBuildError
+from syncell.sandbox import Gate, egress
+from syncell.sandbox.gate import Door
+from syncell.sandbox.passage import Denial
 
 INSTALL_SECONDS = 1800.0
 """For one run of uv: half an hour brings gigabytes over a slow line, and ends before somebody who waits gives up."""
@@ -27,17 +39,18 @@ SHOWN_CHARACTERS = 700
 """Of uv's explanation in a message; `EnvironmentBuildError.log` has all of it."""
 
 # What a source build may read besides packages and Python: compilers and headers, certificates, how names are resolved.
-# Nothing of a user, and nothing that only an administrator should see.
+# Nothing of a user, and nothing that only an administrator should see. Names in /etc/hosts are asked of the gate, too,
+# which then knows what leads where.
 _BUILD_TOOLS = (
     "/usr", "/bin", "/sbin", "/lib", "/lib64", "/proc", "/sys/devices/system/cpu",
-    "/etc/alternatives", "/etc/ca-certificates", "/etc/group", "/etc/host.conf", "/etc/hosts", "/etc/ld.so.cache",
+    "/etc/alternatives", "/etc/ca-certificates", "/etc/group", "/etc/host.conf", "/etc/ld.so.cache",
     "/etc/localtime", "/etc/nsswitch.conf", "/etc/os-release", "/etc/passwd", "/etc/pki/tls/certs", "/etc/resolv.conf",
     "/etc/ssl/certs", "/etc/ssl/openssl.cnf", "/dev/null", "/dev/random", "/dev/urandom", "/dev/zero",
 )  # fmt: skip
 
 _NO_WHEEL = (
     "choose a version or an interpreter that has wheels, or have the host allow source builds, which run in a jail: "
-    "Policy(source_builds=True)"
+    "Policy(source_builds=True) or --allow-source-builds"
 )
 _NEXT_STEPS = {
     r"[Hh]ash mismatch": "a file is not the one that was locked: find out why before you make the lock anew",
@@ -61,7 +74,6 @@ class Installer:
     interpreter: Interpreter
     settings: Settings
     folder: Path
-    source_builds: bool = False
 
     def install(self, python: Path, plan: Plan, writable: Path) -> None:
         """Install a plan for the interpreter `python` of an empty virtualenv, all of whose files are under `writable`.
@@ -104,7 +116,7 @@ class Installer:
         return resolved
 
     def _choices(self, plan: Plan) -> list[str]:
-        choices = [] if self.source_builds else ["--only-binary", ":all:"]
+        choices = [] if plan.source_builds else ["--only-binary", ":all:"]
         if self.settings.no_index:
             choices.append("--no-index")
         for name in plan.only_binary:
@@ -126,30 +138,33 @@ class Installer:
         temporary.mkdir(exist_ok=True)
         environ = {**self.settings.environ, **_places(plan, self.settings), "TMPDIR": str(temporary)}
         # What a build may write to, it may poison for others: a source build gets a cache and a home of its own.
-        cache = self.folder / "cache" if self.source_builds else self.settings.cache
+        cache = self.folder / "cache" if plan.source_builds else self.settings.cache
         cache.mkdir(parents=True, exist_ok=True)
-        if self.source_builds:
+        if plan.source_builds:
             environ["HOME"] = str(temporary)
         program = uv.find_uv_bin()
-        read = ["/"]
-        if self.source_builds:
-            own = [*self.interpreter.readable, *self.settings.files]
+        read: Sequence[str] = ["/"]
+        if plan.source_builds:
+            places = folders([*plan.default_index, *plan.extra_indexes], plan.find_links)
+            own = [*self.interpreter.readable, *self.settings.files, *places]
             read = [*_BUILD_TOOLS, program, *map(str, own), str(self.interpreter.executable.parent.parent)]
-        finished = process.run(
-            self.interpreter,
-            "confine.py",
-            *(program, "pip", command, *arguments, "--cache-dir", str(cache)),
-            jail=process.Jail(
-                execute=tuple(read),
-                write=(str(self.folder), str(cache), *map(str, writable)),
-                network="open",
-                confined=plan.confined,
-            ),
-            environ=environ,
-            seconds=INSTALL_SECONDS,
-        )
+        with _door(plan, self.settings) if plan.source_builds else contextlib.nullcontext() as door:
+            finished = process.run(
+                self.interpreter,
+                "confine.py",
+                *(program, "pip", command, *arguments, "--cache-dir", str(cache)),
+                jail=process.Jail(
+                    execute=tuple(read),
+                    write=(str(self.folder), str(cache), *map(str, writable)),
+                    network="open" if door is None else "gate",
+                    required=plan.confined,
+                ),
+                environ=environ,
+                seconds=INSTALL_SECONDS,
+                door=door,
+            )
         if finished.code != 0:
-            raise explained(finished, plan)
+            raise explained(finished, plan, refused=() if door is None else door.denials)
 
 
 def _each(argument: str, values: Iterable[str]) -> list[str]:
@@ -173,8 +188,43 @@ def _places(plan: Plan, settings: Settings) -> dict[str, str]:
     return variables
 
 
-def explained(finished: process.Finished, plan: Plan) -> EnvironmentBuildError:
-    """What uv said, shortened to what matters, and the next step."""
+@contextlib.contextmanager
+def _door(plan: Plan, settings: Settings) -> Iterator[Door]:
+    """A way to the package places in force, through an egress gate that is there for one run of uv."""
+    with (
+        contextlib.closing(Gate()) as gate,
+        contextlib.closing(gate.admit(reachable(plan, settings))) as door,
+    ):
+        yield door
+
+
+def reachable(plan: Plan, settings: Settings) -> list[str]:
+    """The egress rules of builds from source: one host and port for each place in force.
+
+    These are the places of the plan and of the machine's settings, and its proxies. Raises `EnvironmentBuildError` that
+    names all that are none.
+    """
+    indexes = [*(plan.default_index or settings.default_index), *plan.extra_indexes, *plan.find_links]
+    rules, wrong = [], []
+    for place in dict.fromkeys([*filter(remote, [*indexes, *plan.reachable]), *settings.places]):
+        try:
+            rules.append(egress.parse_option(place).text)
+        except ValueError:
+            wrong.append(
+                f"{without_credentials(place)}: expected an address as in https://packages.acme.com:8443/simple"
+            )
+    if wrong:
+        told = (
+            "builds from source connect to the places in the settings of pip and uv, proxies and Policy(indexes=[...]):"
+        )
+        raise EnvironmentBuildError("\n  - ".join([told, *wrong]))
+    if egress.parse_option(DEFAULT_INDEX).text in rules:
+        rules.append(egress.parse_option(DEFAULT_INDEX_FILES).text)
+    return rules
+
+
+def explained(finished: process.Finished, plan: Plan, refused: Iterable[Denial] = ()) -> EnvironmentBuildError:
+    """What uv said, shortened to what matters, and the next step; `refused` are connections that were, on the way."""
     log = without_credentials(finished.output)
     if finished.code < 0:
         return EnvironmentBuildError(f"the installer was killed by signal {-finished.code}; try again", log=log)
@@ -186,11 +236,33 @@ def explained(finished: process.Finished, plan: Plan) -> EnvironmentBuildError:
     if len(core) > SHOWN_CHARACTERS:
         core = f"{core[:SHOWN_CHARACTERS]}..."
     steps = [step for pattern, step in _NEXT_STEPS.items() if re.search(pattern, core)][:1]
+    steps = _allowing(refused) or steps
     blamed = [text for text in plan.constraints if re.search(rf"(?<![\w.-]){re.escape(_name(text))}(?![\w.-])", core)]
     if blamed:
         steps.insert(0, f"of these, {', '.join(blamed)} is a constraint of the host")
     step = "; ".join(steps) or "the whole output is in the log of this error"
     return EnvironmentBuildError(f"{core}\n{step}", log=log)
+
+
+def _allowing(refused: Iterable[Denial]) -> list[str]:
+    """The step after refused connections, where there are any: what would allow them."""
+    places = {}
+    for denial in refused:
+        host, _, port = denial.rule.rpartition(":")  # of a name that was only asked for, no port is known
+        address = f"{'http' if port == '80' else 'https'}://{host}"
+        if port.isdigit() and port not in ("80", "443"):
+            address += f":{port}"
+        with contextlib.suppress(ValueError):  # neither a unix socket nor whatever a build asked for is a host
+            if host != "unix":
+                egress.parse_option(address)
+                places[address] = denial.what
+    if not places:
+        return []
+    return [
+        f"on the way a connection to {', '.join(places.values())} was refused, since builds from source connect to "
+        f"package places only; if packages come from there, have the host allow it: Policy(indexes={[*places]!r}) or "
+        + " ".join(f"--allow-index {address}" for address in places)
+    ]
 
 
 def disk_full(log: str = "") -> EnvironmentBuildError:

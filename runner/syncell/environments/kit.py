@@ -87,4 +87,4 @@ def _build(
         path = aside / "syncell_worker" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(text)
-    compile_folder(aside, aside, final, interpreter, confined=confined)
+    compile_folder(aside, aside, final, interpreter, required=confined)

@@ -21,6 +21,7 @@ from pathlib import Path
 from syncell import cancellation
 from syncell.environments.interpreters import Interpreter
 from syncell.errors import EnvironmentBuildError, SandboxUnavailable
+from syncell.sandbox.gate import ASKED_OF_GATE, Door
 from syncell_worker import wire
 
 GUEST = Path(wire.__file__).parent
@@ -42,8 +43,9 @@ RLIMITS = {"CORE": 0}
 class Jail:
     """What a process may do: absolute paths to read, to write (and read), to execute (and read); and the network.
 
-    `network` is `"none"`, `"open"` or `"gate"`. `modes` allows to change modes and times of files by their path.
-    Without `confined` it may do all that its user may: only for hosts that run syncers without a jail as well.
+    `network` is `"none"`, `"open"` or `"gate"`. `modes` allows to change modes and times of files by their path. Unless
+    it is `required`, the process goes on with those of its layers that this machine can give: only for hosts that run
+    syncers so as well.
     """
 
     read: tuple[str, ...] = ()
@@ -51,12 +53,10 @@ class Jail:
     execute: tuple[str, ...] = ()
     network: str = "none"
     modes: bool = True  # installers do; what they run on is data that they were given to unpack
-    confined: bool = True
+    required: bool = True
 
-    def plan(self) -> dict[str, object] | None:
+    def plan(self) -> dict[str, object]:
         """What the worker's `jail.enter` takes."""
-        if not self.confined:
-            return None
         return {
             "read": [*self.read, *self.write],
             "write": [*self.write, os.devnull],
@@ -84,13 +84,20 @@ def run(
     seconds: float,
     details: Mapping[str, object] | None = None,
     inherited: Collection[int] = (),
+    door: Door | None = None,
 ) -> Finished:
     """Run one of the worker's scripts by a base interpreter, isolated and without `site`.
 
     The script enters `jail` before it does anything, and gets `details`, `arguments` and the `inherited` descriptors.
-    Raises `SandboxUnavailable` when this machine has no jail, `EnvironmentBuildError` when the time is up, `Cancelled`.
+    `door` leads to the egress gate, where that is the jail's network.
+    Raises `SandboxUnavailable` when a jail is required that this machine cannot give, `EnvironmentBuildError` when the
+    time is up, `Cancelled`.
     """
-    plan = json.dumps({"parent": os.getpid(), "jail": jail.plan(), **(details or {})})
+    told = {"parent": os.getpid(), "jail": jail.plan(), "required": jail.required, **(details or {})}
+    if door is not None:
+        told["door"] = door.descriptor
+        environ, inherited = {**environ, **ASKED_OF_GATE}, (*inherited, door.descriptor)
+    plan = json.dumps(told)
     command = [str(interpreter.executable), "-I", "-S", "-B", str(GUEST / script), plan, *arguments]
     process = subprocess.Popen(
         command,
@@ -102,6 +109,8 @@ def run(
         start_new_session=True,
         pass_fds=inherited,
     )
+    if door is not None:
+        door.inherited()
     output = bytearray()
     try:
         in_time = _listen(process, output, seconds)
@@ -118,7 +127,7 @@ def run(
     if code == JAIL_UNAVAILABLE:
         raise SandboxUnavailable(
             f"environments are built in a jail, and this machine cannot give it: {said.strip()}. `syncell doctor` says "
-            'more. To build without one, for syncers that run without one: Policy(sandbox="best-effort") or '
+            'more. To build with what it can give, for syncers that run so: Policy(sandbox="best-effort") or '
             "--sandbox best-effort"
         )
     return Finished(code, said)

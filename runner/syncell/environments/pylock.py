@@ -50,7 +50,8 @@ def _package(package: dict[str, Any], source_builds: bool) -> Iterator[str]:
     if not wheels and "sdist" in package and not source_builds:
         yield (
             "it has no wheel, and building it would run its code on this machine; choose a version with wheels, or "
-            "have the host allow source builds, which run in a jail: Policy(source_builds=True)"
+            "have the host allow source builds, which run in a jail: Policy(source_builds=True) or "
+            "--allow-source-builds"
         )
     for file in [*wheels, *([package["sdist"]] if "sdist" in package else [])]:
         if not isinstance(file, dict) or not file.get("hashes"):

@@ -56,8 +56,9 @@ class Plan:
     """A recipe in the installer's terms: checked, normalised and sorted.
 
     `requirements` are installed with what they depend on, `without_dependencies` alone, after those. With a `pylock`
-    (its text) only that is installed, and the requirements are what it must fulfil. What is built without being
-    `confined` has another key, so that no cell whose policy requires a jail is ever given it.
+    (its text) only that is installed, and the requirements are what it must fulfil. `reachable` are the addresses that
+    builds from source may connect to, besides those of the indexes in force. What is built without being `confined`,
+    any layer of its jail missing, has another key, so that no cell whose policy requires a jail is ever given it.
     """
 
     requirements: tuple[str, ...]
@@ -69,6 +70,7 @@ class Plan:
     extra_indexes: tuple[str, ...] = ()
     find_links: tuple[str, ...] = ()
     trusted_hosts: tuple[str, ...] = ()
+    reachable: tuple[str, ...] = ()
     pylock: str | None = None
     source_builds: bool = False
     confined: bool = True
@@ -91,8 +93,8 @@ class Recipe:
 
     `requirements`, `python` (a version specifier) and `pylock` (a lock file) are the syncer's. The host's are
     `constraints`, which bound versions as pip's do; `source_builds`, which lets code of packages run in a jail to build
-    them; `indexes`, the places beyond the machine's own settings that requirements may name; and whether a jail is
-    `required` to build them.
+    them; `indexes`, the places beyond the machine's own settings that requirements may name, and that builds from
+    source may connect to; and whether a jail is `required` to build them.
     """
 
     requirements: tuple[Requirement, ...] = ()
@@ -123,6 +125,7 @@ class Recipe:
             constraints=tuple(sorted(set(reading.constraints))),
             prereleases=reading.prereleases,
             only_binary=tuple(reading.only_binary),
+            reachable=tuple(sorted(set(self.indexes))) if self.source_builds else (),
             pylock=lock,
             source_builds=self.source_builds,
             confined=True,
@@ -205,7 +208,8 @@ class _Reading:
         elif not self._source_builds:
             self.problems.append(
                 f"{shown}: installing from an address runs its code on this machine; require it by name from a package "
-                "index, or have the host allow source builds, which run in a jail: Policy(source_builds=True)"
+                "index, or have the host allow source builds, which run in a jail: Policy(source_builds=True) or "
+                "--allow-source-builds"
             )
         else:
             return text
@@ -218,7 +222,7 @@ class _Reading:
             shown = without_credentials(value)
             self.problems.append(
                 f"{text}: {name} {shown} would change where packages come from; set it in this machine's settings of "
-                f"pip or uv, or have the host allow that place: Policy(indexes=[{shown!r}])"
+                f"pip or uv, or have the host allow that place: Policy(indexes=[{shown!r}]) or --allow-index {shown}"
             )
 
 

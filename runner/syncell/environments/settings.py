@@ -20,11 +20,12 @@ from typing import Any
 
 from syncell.errors import EnvironmentBuildError
 
+_NAME_OF_INDEX = re.compile(r"^[\w.-]+=")
+_PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy")
 # Besides UV_*: how to reach the network and which certificates to trust, and where users keep their settings.
 _PASSED = {
     "PATH", "HOME", "LANG", "NETRC", "XDG_CONFIG_HOME", "XDG_CONFIG_DIRS", "XDG_DATA_HOME",
-    "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "all_proxy", "no_proxy",
-    "SSL_CERT_FILE", "SSL_CERT_DIR", "SSL_CLIENT_CERT",
+    "SSL_CERT_FILE", "SSL_CERT_DIR", "SSL_CLIENT_CERT", "NO_PROXY", "no_proxy", *_PROXIES,
 }  # fmt: skip
 
 # What the builder decides itself: setting one of these would install elsewhere, run code of a wheel, or check less.
@@ -40,13 +41,17 @@ _DECIDE_CONTENT = (
 )  # fmt: skip
 _FILES_THAT_DECIDE_CONTENT = ("UV_BUILD_CONSTRAINT", "UV_EXCLUDE", "UV_OVERRIDE")
 
+DEFAULT_INDEX, DEFAULT_INDEX_FILES = "https://pypi.org/simple", "https://files.pythonhosted.org"
+"""What uv takes where no default index is named, and where that one keeps its files."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
     """The settings in force. `environ` is for uv; `constraints` are files or addresses; `cache` is uv's cache folder.
 
     `no_index` says that packages come from folders of wheels alone, which uv takes as an argument only. `key` holds
-    what decides the content of an environment; `files` what of the settings is read from this machine.
+    what decides the content of an environment; `files` what of the settings is read from this machine, `places` the
+    addresses that are read from elsewhere or on the way there, the `default_index` apart, which a plan may replace.
     """
 
     environ: Mapping[str, str]
@@ -55,6 +60,8 @@ class Settings:
     cache: Path
     key: Mapping[str, Any]
     files: tuple[Path, ...]
+    places: tuple[str, ...]
+    default_index: tuple[str, ...]
 
 
 def read_settings(environ: Mapping[str, str]) -> Settings:
@@ -65,6 +72,7 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
     uv = _package_places(environ, pip, configured)
     network = _network(environ, pip)
     no_index = pip.get("no-index", "").lower() in ("1", "true", "yes", "on")
+    default, indexes, links = _indexes(uv, configured, no_index=no_index)
     constraints = tuple(map(_absolute, [*pip.get("constraint", "").split(), *environ.get("UV_CONSTRAINT", "").split()]))
     files = [
         *map(str, uv_files),
@@ -82,10 +90,15 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
             "no_index": no_index,
         },
         files=(
-            *(_local(file) for file in files if not _remote(file)),
-            *_local_places(uv),
+            *(_local(file) for file in files if not remote(file)),
+            *folders([*default, *indexes], links),
             *(Path(network[name]) for name in ("SSL_CERT_FILE", "SSL_CERT_DIR", "SSL_CLIENT_CERT") if name in network),
         ),
+        places=(
+            *filter(remote, [*indexes, *links, *files]),
+            *(proxy if "://" in proxy else f"http://{proxy}" for name in _PROXIES if (proxy := network.get(name))),
+        ),
+        default_index=tuple(filter(remote, default)),
     )
 
 
@@ -204,23 +217,43 @@ def _extend(variables: dict[str, str], name: str, separator: str, more: list[str
 
 def _present(places: Iterable[str]) -> list[str]:
     """The places that are remote or exist: a missing folder is passed over, as pip does, where uv refuses to run."""
-    return [
-        place if _remote(place) else _absolute(place) for place in places if _remote(place) or _local(place).exists()
-    ]
+    return [place if remote(place) else _absolute(place) for place in places if remote(place) or _local(place).exists()]
 
 
-def _local_places(variables: Mapping[str, str]) -> list[Path]:
-    """The folders of wheels, and those that hold an index and the files beside it that it links to."""
-    names = ("UV_DEFAULT_INDEX", "UV_INDEX", "UV_INDEX_URL", "UV_EXTRA_INDEX_URL")
-    indexes = [place.rpartition("=")[2] for name in names for place in variables.get(name, "").split()]
-    links = filter(None, variables.get("UV_FIND_LINKS", "").split(","))
-    return [
-        *(_local(place).parent for place in indexes if not _remote(place)),
-        *(_local(place) for place in links if not _remote(place)),
-    ]
+def _indexes(
+    variables: Mapping[str, str], configured: Iterable[Mapping[str, Any]], *, no_index: bool
+) -> tuple[list[str], list[str], list[str]]:
+    """The default index, the other indexes and the folders of wheels in force: uv's variables win over its files."""
+
+    def named(name: str) -> list[str]:
+        return [_NAME_OF_INDEX.sub("", place) for place in variables.get(name, "").split()]
+
+    default: list[str] = []
+    indexes = [*named("UV_INDEX"), *named("UV_EXTRA_INDEX_URL")]
+    links = [*filter(None, variables.get("UV_FIND_LINKS", "").split(","))]
+    for table in (table for each in configured for table in (each, each.get("pip", {}))):
+        default += [table["index-url"]] if "index-url" in table else []
+        for index in table.get("index", ()):
+            (default if index.get("default") else indexes).append(index.get("url", ""))
+        indexes += table.get("extra-index-url", ())
+        links += table.get("find-links", ())
+    if no_index:
+        return [], [], links
+    return named("UV_DEFAULT_INDEX") or named("UV_INDEX_URL") or default or [DEFAULT_INDEX], indexes, links
 
 
-def _remote(place: str) -> bool:
+def folders(indexes: Iterable[str], links: Iterable[str]) -> list[Path]:
+    """What of these places is on this machine: with an index, the files beside it that it links to.
+
+    A path that is not absolute is left out, since the installer works in another folder.
+    """
+    local = [_local(place) for place in links if not remote(place)]
+    local += [_local(place).parent for place in indexes if not remote(place)]
+    return [folder for folder in local if folder.is_absolute()]
+
+
+def remote(place: str) -> bool:
+    """Whether a place of packages is an address, and no path of this machine."""
     return "://" in place and not place.startswith("file://")
 
 
@@ -233,7 +266,7 @@ def _absolute(path: str) -> str:
 
 
 def _digest(file: str) -> str | None:
-    if _remote(file):
+    if remote(file):
         return None
     try:
         return hashlib.sha256(_local(file).read_bytes()).hexdigest()

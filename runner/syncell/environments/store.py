@@ -76,8 +76,8 @@ class EnvironmentStore:
         """Lease the environment of a recipe, building it first when it isn't there.
 
         `progress` gets a line for each step of a build. Raises `EnvironmentBuildError`, which names the syncer, and
-        `SandboxUnavailable` when a jail is required and this machine has none. When it is not required and there is
-        none, the environment is built without, under a key of its own.
+        `SandboxUnavailable` when a jail is required and this machine cannot give it. When it is not required, the
+        environment is then built with the layers that stand, under a key of its own.
         """
 
         def say(line: str) -> None:
@@ -95,7 +95,7 @@ class EnvironmentStore:
             try:
                 return self._lease(plan, interpreter, settings, syncer, say)
             except SandboxUnavailable:
-                say("this machine has no jail, so its environment is built without one")
+                say("this machine cannot give a whole jail, so its environment is built with what stands of it")
                 return self._lease(unconfined, interpreter, settings, syncer, say)
 
     def _lease(
@@ -144,7 +144,7 @@ class EnvironmentStore:
             self._cache_dir.mkdir(parents=True, exist_ok=True)
             folder = Path(tempfile.mkdtemp(prefix="lock-", dir=self._cache_dir))
             try:
-                return Installer(interpreter, settings, folder, source_builds=plan.source_builds).lock(plan)
+                return Installer(interpreter, settings, folder).lock(plan)
             finally:
                 remove_tree(folder)
 

@@ -19,6 +19,10 @@ from syncell.sandbox.loop import Loop
 from syncell.sandbox.names import Lookups
 from syncell.sandbox.passage import Denial, Passage
 
+ASKED_OF_GATE = {"RES_OPTIONS": "use-vc ndots:0"}
+"""The variable that has the C library ask for names over a stream, which the gate answers, and ask for them as they are
+written: the host's resolver knows what to append."""
+
 DENIALS_KEPT = 16
 """Of one cell: a client tries every address of a name, and what matters is what it was refused last."""
 

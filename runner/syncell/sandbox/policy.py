@@ -98,8 +98,10 @@ class Policy:
     - `connect`: where it may connect to: `"db.acme.com:5432"`, `"*.acme.com:443"`, `"10.0.0.0/8:5432"`, `"[::1]:443"`,
       `"unix:/path"`; a port may be a range, `"8000-8010"`, or `"*"`. Without one it can make no socket at all.
     - `env`: variables that its process gets, besides a scrubbed few.
-    - `indexes`: addresses of package indexes, or of folders of wheels, that its requirements may name for themselves.
-    - `source_builds`: whether its requirements may be built from source, which runs their code, in a jail.
+    - `indexes`: addresses of package indexes, or of folders of wheels, that its requirements may name for themselves;
+      and to whose hosts builds from source may connect.
+    - `source_builds`: whether its requirements may be built from source, which runs their code, in a jail that connects
+      to the package indexes in force and nowhere else.
     - `subprocess`: whether it may start programs. They stay in the same jail.
     - `sandbox`: `"required"` refuses to open where a protection is missing; `"best-effort"` opens, and
       `Syncer.jail` says what is missing; `"off"` confines nothing.
