@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from keyrings.alt.file import PlaintextKeyring  # type: ignore[import-untyped]
 
 from conftest import MakeSyncer
-from syncell import OptionsError, Problem, Runner, SpecError, SyncellError, SyncerError, WorkerCrashed
+from syncell import OptionsError, Problem, ProtocolError, Runner, SpecError, SyncellError, SyncerError, WorkerCrashed
 from syncell.secrets import HOST, MASK, Redactor, Scope, resolve_references
 
 SECRET = "hunter2"
@@ -367,29 +367,33 @@ def test_an_error_is_redacted_with_its_causes_and_what_it_was_made_from() -> Non
 
 
 def assert_hidden(error: BaseException) -> None:
-    """Neither shown nor kept anywhere in an error."""
-    said = [str(error), repr(error), "".join(traceback.format_exception(error)), repr(vars(error))]
-    for cause in (error.__cause__, error.__context__):
-        said += [repr(cause), repr(vars(cause))] if cause is not None else []
-    for text in (*said, pickle.dumps(error).decode("latin-1")):
+    """Nothing of a secret is shown by an error, or kept in it or in what caused it."""
+    said = ["".join(traceback.format_exception(error)), pickle.dumps(error).decode("latin-1")]
+    chain: list[BaseException | None] = [error]
+    while chain:
+        if (current := chain.pop()) is not None:
+            said += [str(current), repr(current), repr(vars(current))]
+            chain += [current.__cause__, current.__context__]
+    for text in said:
         for name, spelling in spellings(PASSWORD).items():
             assert spelling not in text, name
-            assert SECRET not in text
+        assert SECRET not in text
 
 
 # Every format has to write it in its own way.
 PASSWORD = "pä ss'w\"or/d+?\\\\&\nsecond line"
 
 LEAKY = """
-    import base64, json, logging, os, sys, urllib.parse
+    import base64, fcntl, json, logging, os, sys, urllib.parse
+
+    wire = sys.modules["syncell_worker.wire"]
 
     class Acme:
-        name = "acme"
-
         def __init__(self, token, login=None, refuse=False):
             if refuse:
                 raise ValueError(f"no such token: {token}")
             self.token = token
+            self.name = f"acme of {token}"
 
         @property
         def spelt(self):
@@ -433,6 +437,24 @@ LEAKY = """
             sys.stderr.flush()
             os._exit(3)
 
+        def no_message(self):
+            self.write(wire._CONTROL, wire._encoder.encode({"type": self.token}))
+
+        def no_type(self):
+            head = wire.encode_head(1, ("a",), {"a": self.token})
+            self.write(wire._ROWS, head + wire._encoder.encode([{"a": 1}]), len(head))
+
+        def write(self, kind, payload, head=0):
+            # What the worker alone should write to: the one pipe for writing besides standard error.
+            for descriptor in range(3, 256):
+                try:
+                    flags, inode = fcntl.fcntl(descriptor, fcntl.F_GETFL), os.fstat(descriptor).st_ino
+                except OSError:
+                    continue
+                if flags & os.O_ACCMODE == os.O_WRONLY and inode != os.fstat(2).st_ino:
+                    os.write(descriptor, wire._HEADER.pack(len(payload), kind, 1, head) + payload)
+            return []
+
         def denied(self):
             open("/etc/shadow-" + self.token)
 """
@@ -457,6 +479,34 @@ def test_nothing_of_a_password_is_in_what_a_syncer_raises(
     assert refused.value.type == f"syncer_acme.{MASK}"
     assert refused.value.attributes == {"token": MASK, "url": f"https://me:{MASK}@acme.com"}
     assert f"inner {MASK}" in refused.value.traceback
+
+
+@pytest.mark.parametrize("call", ["no_message", "no_type"])
+def test_nothing_of_a_password_is_in_the_error_of_a_broken_conversation(
+    runner: Runner, leaky: tuple[Path, dict[str, object]], call: str
+) -> None:
+    with runner.open(*leaky) as acme, pytest.raises(ProtocolError) as caught:
+        acme.load(call)
+    assert_hidden(caught.value)
+    assert MASK in str(caught.value)
+
+
+def test_nothing_of_a_password_is_in_the_name_of_a_syncer(
+    runner: Runner, leaky: tuple[Path, dict[str, object]]
+) -> None:
+    with runner.open(*leaky) as acme:
+        assert acme.name == f"acme of {MASK}"
+
+
+def test_secrets_are_hidden_in_what_is_told_of_the_building_of_an_environment(
+    runner: Runner, make_syncer: MakeSyncer
+) -> None:
+    told: list[str] = []
+    folder = make_syncer(LEAKY)
+    options = {"token": pydantic.SecretStr("compiling")}
+    runner.open(folder, options, constraints=["no-such-package<2"], progress=told.append).close()
+    assert any(MASK in line for line in told)
+    assert not any("compiling" in line for line in told)
 
 
 def test_nothing_of_a_password_is_in_what_a_constructor_raises(

@@ -280,9 +280,10 @@ class Syncer:
         try:
             return values.decode(rows)
         except wire.RemoteProtocolError as error:
-            self.cell.end()
             said = self.cell.log.redactor.text(str(error))
-            raise ProtocolError(f"{self.name}: {said}; the cell was ended") from None
+        # Not from within: the error of the wire would stay with this one, secrets and all.
+        self.cell.end()
+        raise ProtocolError(f"{self.name}: {said}; the cell was ended")
 
     def _encoded(self, encoder: values.Encoder, batch: list[Any]) -> list[wire.Rows]:
         if not {dict}.issuperset(map(type, batch)):
