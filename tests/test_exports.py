@@ -31,6 +31,7 @@ PUBLIC = {
     "ManifestWarning",
     "OptionsError",
     "Policy",
+    "PolicyExceeded",
     "Problem",
     "ProblemsError",
     "ProtocolError",
@@ -42,8 +43,11 @@ PUBLIC = {
     "SyncellError",
     "Syncer",
     "SyncerError",
+    "TenantDefinition",
+    "TenantsError",
     "WorkerCrashed",
     "__version__",
+    "read_tenants",
 }
 
 

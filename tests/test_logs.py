@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 import os
 import select
+import tracemalloc
 
 import pytest
 
 from conftest import MakeSyncer, loading
-from syncell import (
-    Runner,
-)
+from syncell import Runner
+from syncell.logs import MAX_LINE, SyncerLog
+from syncell.secrets import Redactor
 
 
 def test_prints_from_python_and_from_c_reach_the_log_and_never_the_wire(
@@ -75,3 +76,45 @@ return [{"sleeper": sleeper}]
         assert select.select([sleeper], [], [], 30)[0], "the child outlived its cell"
     finally:
         os.close(sleeper)
+
+
+def test_bytes_that_are_no_text_are_written_out_and_known_in_a_secret(caplog: pytest.LogCaptureFixture) -> None:
+    log = SyncerLog("acme", Redactor(["to\udcffken"]))
+    with caplog.at_level(logging.INFO, "syncell"):
+        log.feed(b"caf\xe9 to\xffken\n")
+    assert [record.getMessage() for record in caplog.records] == ["caf\\xe9 ***"]
+    assert log.tail == "caf\\xe9 ***"
+
+
+def test_a_secret_of_several_short_lines_is_hidden_where_the_last_lines_are_together() -> None:
+    log = SyncerLog("acme", Redactor(["one\ntwo"]))
+    log.feed(b"said: one\ntwo, and more\n")
+    assert log.tail == "said: ***, and more"
+
+
+@pytest.mark.parametrize("offset", range(-8, 3))
+def test_no_piece_of_a_secret_is_left_where_a_line_is_cut(caplog: pytest.LogCaptureFixture, offset: int) -> None:
+    log = SyncerLog("acme", Redactor(["äöhunter2"]))
+    line = f"{'ü' * (MAX_LINE + offset)}äöhunter2, and more".encode()
+    with caplog.at_level(logging.INFO, "syncell"):
+        for start in range(0, len(line), 1000):
+            log.feed(line[start : start + 1000])
+        log.feed(b"\n")
+        log.record(logging.INFO, "root", line.decode())
+    for text in (*(record.getMessage() for record in caplog.records), log.tail):
+        assert len(text) <= MAX_LINE
+        assert not set(text) & set("äöhunter2")
+
+
+def test_a_line_that_does_not_end_takes_no_more_memory_than_is_shown_of_it() -> None:
+    log = SyncerLog("acme", Redactor(["hunter2"]))
+    data = b"x" * MAX_LINE
+    tracemalloc.start()
+    for _ in range(1000):
+        log.feed(data)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 32 * MAX_LINE
+    log.flush()
+    assert log.tail == "x" * MAX_LINE
+    assert log.size == 1000 * MAX_LINE

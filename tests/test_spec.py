@@ -14,7 +14,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from syncell.errors import SpecError
-from syncell.spec import MAX_TEXT_BYTES, Spec, is_path, parse_spec, read_text, resolve_references
+from syncell.spec import MAX_TEXT_BYTES, Spec, is_path, parse_spec, read_text
 
 SECRET = "hunter2"
 
@@ -22,12 +22,6 @@ SECRET = "hunter2"
 def problems_of(text: str) -> list[str]:
     with pytest.raises(SpecError) as caught:
         parse_spec(text)
-    return [str(problem) for problem in caught.value.problems]
-
-
-def reference_problems(**options: object) -> list[str]:
-    with pytest.raises(SpecError) as caught:
-        resolve_references(options, {}, syncer="acme")
     return [str(problem) for problem in caught.value.problems]
 
 
@@ -248,59 +242,3 @@ def test_reading_a_pipe_or_a_folder_is_refused_without_waiting(tmp_path: Path) -
         read_text(tmp_path / "pipe")
     with pytest.raises(ValueError, match="Is a directory"):
         read_text(tmp_path)
-
-
-def test_references_are_resolved_wherever_text_stands(tmp_path: Path) -> None:
-    path = tmp_path / "token"
-    path.write_bytes(b"abc\n\n")
-    options = {
-        "password": "${env:PASSWORD}",
-        "url": "https://${env:USER}:${env:PASSWORD}@example.com",
-        "nested": {"tokens": [f"${{file:{path}}}", 1, None], "pair": ("${env:USER}", "x")},
-        "blank": "${env:BLANK}",
-        "plain": Path("in"),
-    }
-    resolved, secrets = resolve_references(
-        options, {"PASSWORD": SECRET, "USER": "me ${env:PASSWORD}", "BLANK": ""}, syncer="acme"
-    )
-    assert resolved == {
-        "password": SECRET,
-        "url": f"https://me ${{env:PASSWORD}}:{SECRET}@example.com",
-        "nested": {"tokens": ["abc\n", 1, None], "pair": ("me ${env:PASSWORD}", "x")},
-        "blank": "",
-        "plain": Path("in"),
-    }
-    assert secrets == {SECRET, "me ${env:PASSWORD}", "abc\n"}
-
-
-def test_windows_line_end_of_a_referenced_file_is_dropped_too(tmp_path: Path) -> None:
-    (tmp_path / "token").write_bytes(b"abc\r\n")
-    resolved, _ = resolve_references({"token": f"${{file:{tmp_path}/token}}"}, {}, syncer="acme")
-    assert resolved == {"token": "abc"}
-
-
-@given(st.text(alphabet="$ab{}:\n"))
-def test_any_text_can_be_written_with_escaped_references(text: str) -> None:
-    assert resolve_references({"a": text.replace("${", "$${")}, {}, syncer="acme") == ({"a": text}, frozenset())
-
-
-@pytest.mark.parametrize(
-    ("value", "expected"),
-    [
-        ("${env:TOKEN}", "option a: ${env:TOKEN}: this variable is not set"),
-        ("${file:/nowhere}", "option a: ${file:/nowhere}: cannot be read: No such file or directory"),
-        ("${file:\0}", "option a: ${file:\0}: embedded null byte"),
-        (f"${{vault:{SECRET}}}", "option a: ${vault:...}: unknown scheme; expected ${env:NAME} or ${file:PATH}"),
-        (f"${{{SECRET}}}", "option a: '${' begins no reference; expected"),
-        (f"${{{SECRET}", "option a: '${' begins no reference; expected"),
-        ({"b": ["x", "${env:TOKEN}"]}, "option a.b[1]: ${env:TOKEN}: this variable is not set"),
-    ],
-)
-def test_bad_reference_names_option_and_reference_but_no_value(value: object, expected: str) -> None:
-    (problem,) = reference_problems(a=value)
-    assert expected in problem
-    assert SECRET not in problem
-
-
-def test_all_bad_references_are_reported_at_once() -> None:
-    assert len(reference_problems(a="${env:A}${env:B}", b=["${x:y}"])) == 3

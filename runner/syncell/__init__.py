@@ -3,6 +3,8 @@
 These are the public names: an application needs no others, and the command line uses no others.
 """
 
+from typing import TYPE_CHECKING, Any
+
 from syncell.cancellation import Cancellation
 from syncell.catalog import BrokenSyncer, FoundSyncer
 from syncell.doctor import Finding
@@ -17,6 +19,7 @@ from syncell.errors import (
     LimitExceeded,
     ManifestError,
     OptionsError,
+    PolicyExceeded,
     Problem,
     ProblemsError,
     ProtocolError,
@@ -25,6 +28,7 @@ from syncell.errors import (
     SpecError,
     SyncellError,
     SyncerError,
+    TenantsError,
     WorkerCrashed,
 )
 from syncell.manifest import Manifest, ManifestWarning
@@ -32,7 +36,11 @@ from syncell.runner import Explanation, Inspection, Runner
 from syncell.sandbox import Grant, Limits, Policy
 from syncell.spec import Spec
 from syncell.syncer import Syncer
+from syncell.tenants import TenantDefinition
 from syncell.transfer import CopyReport
+
+if TYPE_CHECKING:
+    from syncell.tenants_file import read_tenants
 
 __version__ = "0.1.0"
 
@@ -60,6 +68,7 @@ __all__ = [
     "ManifestWarning",
     "OptionsError",
     "Policy",
+    "PolicyExceeded",
     "Problem",
     "ProblemsError",
     "ProtocolError",
@@ -71,6 +80,18 @@ __all__ = [
     "SyncellError",
     "Syncer",
     "SyncerError",
+    "TenantDefinition",
+    "TenantsError",
     "WorkerCrashed",
     "__version__",
+    "read_tenants",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """What few hosts need is imported when it is first asked for."""
+    if name == "read_tenants":
+        from syncell.tenants_file import read_tenants
+
+        return read_tenants
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

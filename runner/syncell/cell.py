@@ -359,6 +359,7 @@ class Cell:
                 if seen is None
                 else LimitExceeded(self.syncer, seen.limit, allowed=seen.allowed, reached=seen.reached, hint=seen.hint)
             )
+            self.log.redactor.error(self.failure)
         self.end()
 
 

@@ -55,6 +55,22 @@ class OptionsError(ProblemsError):
     """A syncer refused its options: one problem per field. Values are never quoted, since they may be secrets."""
 
 
+class TenantsError(ProblemsError):
+    """A file that defines tenants cannot be read, or is not as `docs/operating.md` says."""
+
+
+class PolicyExceeded(ProblemsError):
+    """A tenant asked for more than it is allowed: one problem for each thing. `tenant` is its id."""
+
+    def __init__(self, tenant: str, problems: Iterable[Problem]) -> None:
+        self.tenant = tenant
+        super().__init__(
+            f"tenant {tenant} is not allowed this; ask for less, or have whoever operates this host allow it in the "
+            "tenant's policy",
+            problems,
+        )
+
+
 class DataError(SyncellError, TypeError):
     """Rows handed to `dump` that cannot cross to a syncer: names the column, the row and the type."""
 

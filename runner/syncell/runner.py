@@ -25,7 +25,8 @@ from syncell.logs import SyncerLog
 from syncell.sandbox import Gate, Grant, Policy, grants, plan, private
 from syncell.sandbox.places import Places, to_make
 from syncell.sandbox.warden import Warden
-from syncell.spec import Spec, parse_spec, resolve_references
+from syncell.secrets import Redactor, resolve_references
+from syncell.spec import Spec, parse_spec
 from syncell.syncer import Syncer
 from syncell_worker import schema, values, wire
 
@@ -121,12 +122,12 @@ class Runner:
         `SyncerError` (what its import or constructor raised) and what ends a cell.
         """
         described = _described(tables)
-        definition, given = self._given(reference, options)
+        definition, given, redactor = self._given(reference, options)
         policy = policy or self.policy
         drawing = self._draw(definition, given, policy)
         if drawing.refused:
-            raise drawing.refused[0]
-        with self._started(definition, drawing, policy, constraints, progress) as syncer:
+            raise redactor.error(drawing.refused[0])
+        with self._started(definition, drawing, policy, constraints, progress, redactor=redactor) as syncer:
             _build(syncer, given, described)
         self._opened.add(syncer)
         return syncer
@@ -207,7 +208,7 @@ class Runner:
 
         Raises `SpecError` and `ManifestError`.
         """
-        definition, given = self._given(reference, options)
+        definition, given, redactor = self._given(reference, options)
         policy = policy or self.policy
         drawing = self._draw(definition, given, policy)
         return Explanation(
@@ -216,7 +217,7 @@ class Runner:
             policy=policy,
             granted=drawing.granted,
             made=tuple(to_make(drawing.granted)),
-            refused=drawing.refused,
+            refused=tuple(map(redactor.error, drawing.refused)),
         )
 
     def close(self) -> None:
@@ -239,7 +240,8 @@ class Runner:
         """
         definition = self.find(reference)
         nothing = grants.Drawing((), ())
-        with self._started(definition, nothing, self.policy, constraints, progress) as syncer, syncer:
+        starting = self._started(definition, nothing, self.policy, constraints, progress, redactor=Redactor())
+        with starting as syncer, syncer:
             manifest = definition.manifest
             syncer.cell.send(
                 wire.Inspect(
@@ -252,11 +254,14 @@ class Runner:
             inspected = _answer(syncer, wire.Inspected, Budget(syncer.limits.wall_seconds))
         return Inspection(options=inspected.schema, members=tuple(inspected.members))
 
-    def _given(self, reference: Reference, options: Mapping[str, Any] | None) -> tuple[FoundSyncer, Mapping[str, Any]]:
+    def _given(
+        self, reference: Reference, options: Mapping[str, Any] | None
+    ) -> tuple[FoundSyncer, Mapping[str, Any], Redactor]:
         spec = self.spec(reference)
         definition = catalog.find(spec.syncer)
-        given, _ = resolve_references({**spec.options, **(options or {})}, os.environ, syncer=definition.manifest.name)
-        return definition, given
+        written = {**spec.options, **(options or {})}
+        given, secrets = resolve_references(written, os.environ, syncer=definition.manifest.name)
+        return definition, given, Redactor(secrets)
 
     def _draw(self, definition: FoundSyncer, options: Mapping[str, Any], policy: Policy) -> grants.Drawing:
         manifest, own = definition.manifest, (self.state_dir, self.cache_dir)
@@ -270,19 +275,22 @@ class Runner:
         policy: Policy,
         constraints: Iterable[str],
         progress: Callable[[str], None] | None,
+        *,
+        redactor: Redactor,
     ) -> Iterator[Syncer]:
         """A syncer whose worker has said hello; its cell is ended and its lease given back when the block raises."""
+        report = progress or _silent
         lease = self.environments.acquire(
             self.recipe(definition, constraints, policy=policy),
             syncer=definition.manifest.name,
-            progress=progress or _silent,
+            progress=lambda line: report(redactor.text(line)),
         )
         with contextlib.ExitStack() as undo:
             undo.callback(lease.close)
             places = Places(drawing.granted)
             undo.callback(places.remove)
             allowed = drawing.grants()
-            cell = self._start(definition, lease, allowed, policy)
+            cell = self._start(definition, lease, allowed, policy, redactor)
             undo.callback(cell.end)
             syncer = Syncer(
                 definition,
@@ -305,7 +313,9 @@ class Runner:
         places.remove()
         lease.close()
 
-    def _start(self, definition: FoundSyncer, lease: Lease, allowed: grants.Grants, policy: Policy) -> Cell:
+    def _start(
+        self, definition: FoundSyncer, lease: Lease, allowed: grants.Grants, policy: Policy, redactor: Redactor
+    ) -> Cell:
         environment = lease.environment
         kit = self.environments.kit(environment.interpreter, required=policy.sandbox == "required")
         folder = private.PrivateFolder(self._cells)
@@ -321,7 +331,8 @@ class Runner:
                 door=door.descriptor if door is not None else -1,
             )
             name = definition.manifest.name
-            cell = Cell(name, launch, folder, SyncerLog(name), limits=policy.limits, warden=self._warden, door=door)
+            said = SyncerLog(name, redactor)
+            cell = Cell(name, launch, folder, said, limits=policy.limits, warden=self._warden, door=door)
         except BaseException:
             if door is not None:
                 door.close()
@@ -381,7 +392,7 @@ def _build(syncer: Syncer, options: Mapping[str, Any], tables: list[schema.Table
         )
     )
     opened = _answer(syncer, wire.Opened, Budget(syncer.limits.wall_seconds))
-    syncer.name, syncer.members = opened.name, frozenset(opened.members)
+    syncer.name, syncer.members = cell.log.redactor.text(opened.name), frozenset(opened.members)
 
 
 def _silent(_: str) -> None:

@@ -15,7 +15,7 @@ import re
 import stat
 import tomllib
 import urllib.parse
-from collections.abc import Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,6 @@ _WINDOWS_PATH = re.compile(r"[A-Za-z]:/|.*\\", re.DOTALL)
 # `"C:\temp"` in TOML is `C:`, a tab and `emp`: it parses, and is never what was meant.
 _EATEN_BACKSLASH = re.compile(r"[A-Za-z]:[\b\t\n\f\r][^\n\r\t:]+")
 _STARTS_WITH_OPTION = re.compile(r"[^/\\=&]+=")
-_REFERENCE = re.compile(r"\$\$\{|\$\{(?:([^{}:]*):([^{}]*)\})?")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,49 +80,10 @@ def is_path(reference: str) -> bool:
     return "/" in reference or reference.startswith((".", "~")) or reference == MANIFEST_NAME
 
 
-def resolve_references(
-    options: Mapping[str, Any], environ: Mapping[str, str], *, syncer: str
-) -> tuple[dict[str, Any], frozenset[str]]:
-    """Options with every `${env:NAME}` and `${file:PATH}` replaced, and the texts that replaced them: the secrets.
-
-    References stand anywhere in text values, nested ones included; `$${` is a plain `${`. What a reference brings is
-    not searched again. A relative PATH belongs to the working folder; one newline at the end of a file is dropped.
-    Raises SpecError with all problems: option and reference, never a value.
-    """
-    problems: list[Problem] = []
-    secrets: set[str] = set()
-
-    def resolve(value: Any, where: str) -> Any:
-        if isinstance(value, str):
-            return _REFERENCE.sub(lambda reference: replace(reference, where), value) if "${" in value else value
-        if isinstance(value, Mapping):
-            return {key: resolve(item, f"{where}.{key}") for key, item in value.items()}
-        if isinstance(value, (list, tuple)):
-            items = [resolve(item, f"{where}[{position}]") for position, item in enumerate(value)]
-            return items if isinstance(value, list) else tuple(items)
-        return value
-
-    def replace(reference: re.Match[str], where: str) -> str:
-        if reference[0] == "$${":
-            return "${"
-        try:
-            secret = _look_up(reference, environ)
-        except ValueError as error:
-            problems.append(Problem(where, str(error)))
-            return ""
-        if secret:
-            secrets.add(secret)
-        return secret
-
-    resolved = {key: resolve(value, f"option {key}") for key, value in options.items()}
-    if problems:
-        raise SpecError(f"syncer {syncer}", problems)
-    return resolved, frozenset(secrets)
-
-
-def read_text(path: Path) -> str:
+def read_text(path: Path, *, admit: Callable[[str], None] | None = None) -> str:
     """The text of a small UTF-8 file that a person wrote, without its byte order mark; line ends are kept.
 
+    `admit` is told the real path of the file once it is open, and may raise ValueError instead of having it read.
     Raises ValueError with the reason, which neither names the file nor quotes it. Never waits: a pipe is refused.
     """
     try:
@@ -131,6 +91,8 @@ def read_text(path: Path) -> str:
         with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                 raise ValueError("is not a regular file")
+            if admit is not None:
+                admit(os.path.realpath(f"/proc/self/fd/{file.fileno()}"))
             content = file.read(MAX_TEXT_BYTES + 1)
     except OSError as error:
         raise ValueError(f"cannot be read: {error.strerror}") from None
@@ -230,21 +192,3 @@ def _read_definition(path: Path, problems: list[Problem]) -> tuple[str | None, d
         problems.append(Problem(f"{path}: manifest", f"expected the path of a {MANIFEST_NAME}"))
         return None, options
     return str((path.parent / expand_user(manifest)).absolute()), options
-
-
-def _look_up(reference: re.Match[str], environ: Mapping[str, str]) -> str:
-    """What a reference stands for. Raises ValueError with the reason."""
-    scheme, target = reference.groups()
-    if scheme == "env":
-        if target not in environ:
-            raise ValueError(f"{reference[0]}: this variable is not set")
-        return environ[target]
-    if scheme == "file":
-        try:
-            text = read_text(expand_user(target))
-        except ValueError as error:
-            raise ValueError(f"{reference[0]}: {error}") from None
-        return re.sub(r"\r?\n\Z", "", text)
-    # Only a scheme is quoted: what merely looks like a reference may be a piece of a password.
-    found = "'${' begins no reference" if scheme is None else f"${{{scheme}:...}}: unknown scheme"
-    raise ValueError(f"{found}; expected ${{env:NAME}} or ${{file:PATH}}, or $${{ for a plain '${{'")

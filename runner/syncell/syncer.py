@@ -213,21 +213,24 @@ class Syncer:
             raise ProtocolError(f"{self.name}: it says it sent {done.rows} rows, and {rows} arrived")
 
     def raise_failed(self, failed: wire.Failed) -> NoReturn:
-        """Raise the error of the tree that a failure of the worker stands for."""
+        """Raise the error of the tree that a failure of the worker stands for. No secret is in it."""
+        raise self.cell.log.redactor.error(self._error_of(failed))
+
+    def _error_of(self, failed: wire.Failed) -> SyncellError:
         problems = [Problem(problem.where, problem.message) for problem in failed.problems]
         if failed.kind == "manifest":
-            raise ManifestError(str(self.definition.folder), problems)
+            return ManifestError(str(self.definition.folder), problems)
         if failed.kind == "options":
-            raise OptionsError(self.name, problems)
+            return OptionsError(self.name, problems)
         if failed.kind == "sandbox":
-            raise SandboxUnavailable(
+            return SandboxUnavailable(
                 f"{self.name}: this machine cannot give a protection that the policy requires. {failed.message}. "
                 'To run with less: Policy(sandbox="best-effort")'
             )
         if failed.kind == "version":
-            raise ProtocolError(f"{self.name}: no common version of the protocol: {failed.message}")
+            return ProtocolError(f"{self.name}: no common version of the protocol: {failed.message}")
         if failed.kind == "cancelled":
-            raise Cancelled(f"{self.name}: the call was cancelled")
+            return Cancelled(f"{self.name}: the call was cancelled")
         missing = failed.name == "ModuleNotFoundError"
         error = SyncerError(
             self.name,
@@ -240,7 +243,7 @@ class Syncer:
         explained = self._explained(error, failed.refused)
         if explained is not error:
             explained.__cause__ = error
-        raise explained
+        return explained
 
     def _explained(self, error: SyncerError, refused: str) -> SyncellError:
         """The same error, or a more telling one where the sandbox or a limit is behind it."""
@@ -284,8 +287,10 @@ class Syncer:
         try:
             return values.decode(rows)
         except wire.RemoteProtocolError as error:
-            self.cell.end()
-            raise ProtocolError(f"{self.name}: {error}; the cell was ended") from None
+            said = self.cell.log.redactor.text(str(error))
+        # Not from within: the error of the wire would stay with this one, secrets and all.
+        self.cell.end()
+        raise ProtocolError(f"{self.name}: {said}; the cell was ended")
 
     def _encoded(self, encoder: values.Encoder, batch: list[Any]) -> list[wire.Rows]:
         if not {dict}.issuperset(map(type, batch)):

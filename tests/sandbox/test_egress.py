@@ -157,6 +157,10 @@ def test_a_dns_port_belongs_to_the_gate_unless_a_rule_names_it() -> None:
         "10.0.0.1:1", True),
         ("*:1", "127.0.0.1:1", False), ("*:1", "0.0.0.0/0:1", False), ("unix:/a", "unix:/a", True), ("*:1",
         "unix:/a", False),
+        ("0.0.0.0/0:80", "169.254.169.254:80", False), ("0.0.0.0/0:1", "127.0.0.0/8:1", False),
+        ("0.0.0.0/0:1", "10.0.0.1:1", True), ("0.0.0.0/0:1", "0.0.0.0/1:1", True),
+        ("127.0.0.0/8:1", "127.0.0.1:1", True), ("[::/0]:1", "[::1]:1", False),
+        ("[64:ff9b::/96]:1", "[64:ff9b::7f00:1]:1", False),
     ],
 )  # fmt: skip
 def test_what_a_manifest_asks_for_is_met_or_not(ours: str, asked: str, covered: bool) -> None:

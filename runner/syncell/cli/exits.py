@@ -17,10 +17,12 @@ from syncell import (
     LimitExceeded,
     ManifestError,
     OptionsError,
+    PolicyExceeded,
     SandboxUnavailable,
     SpecError,
     SyncellError,
     SyncerError,
+    TenantsError,
 )
 from syncell.cli import console
 
@@ -39,13 +41,17 @@ class Exit:
 INTERRUPTED = Exit(128 + signal.SIGINT, "interrupted by Ctrl-C; so are 143 and 129 by SIGTERM and SIGHUP")
 NOBODY_READS = Exit(128 + signal.SIGPIPE, "what read the output has gone, as in `| head`")
 
-SANDBOX = Exit(4, "the sandbox refused something, or is not available", (AccessDenied, SandboxUnavailable))
+SANDBOX = Exit(
+    4, "the sandbox refused something, or is not available", (AccessDenied, PolicyExceeded, SandboxUnavailable)
+)
 
 EXITS = (
     Exit(0, "done"),
     # Looked up from top to bottom: the last one takes every error that is none of the others.
     Exit(
-        2, "wrong command line, spec, manifest, options or input", (SpecError, ManifestError, OptionsError, DataError)
+        2,
+        "wrong command line, spec, manifest, options, tenants file or input",
+        (SpecError, ManifestError, OptionsError, TenantsError, DataError),
     ),
     Exit(3, "an environment could not be built", (EnvironmentBuildError,)),
     SANDBOX,

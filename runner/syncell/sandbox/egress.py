@@ -204,12 +204,18 @@ def _covers(ours: Rule, asked: Rule) -> bool:
         network, held = asked.network, ours.network
         if held is None:
             return ours.name == "*" and not _is_block(network) and not is_local(network.network_address)
-        return network.version == held.version and network.subnet_of(held)  # type: ignore[arg-type]
+        # As a wide network does not mean this machine's own services, it does not cover a rule that does.
+        narrow = not _is_block(held) or _within_local(held) or not _means_local(network)
+        return narrow and network.version == held.version and network.subnet_of(held)  # type: ignore[arg-type]
     return bool(ours.name) and (ours.name == asked.name or ours.names(asked.name.removeprefix("*")))
 
 
 def _is_block(network: Network | None) -> bool:
     return network is not None and network.prefixlen != network.max_prefixlen
+
+
+def _means_local(network: Network) -> bool:
+    return _within_local(network) if _is_block(network) else is_local(network.network_address)
 
 
 def _within_local(network: Network) -> bool:
