@@ -23,6 +23,7 @@ from syncell.errors import (
     Problem,
     ProblemsError,
     ProtocolError,
+    QuotaExceeded,
     RemoteTraceback,
     SandboxUnavailable,
     SpecError,
@@ -32,7 +33,7 @@ from syncell.errors import (
     WorkerCrashed,
 )
 from syncell.manifest import Manifest, ManifestWarning
-from syncell.runner import Explanation, Inspection, Runner
+from syncell.runner import Explanation, Inspection, Runner, Tenant
 from syncell.sandbox import Grant, Limits, Policy
 from syncell.spec import Spec
 from syncell.syncer import Syncer
@@ -72,6 +73,7 @@ __all__ = [
     "Problem",
     "ProblemsError",
     "ProtocolError",
+    "QuotaExceeded",
     "RemoteTraceback",
     "Runner",
     "SandboxUnavailable",
@@ -80,6 +82,7 @@ __all__ = [
     "SyncellError",
     "Syncer",
     "SyncerError",
+    "Tenant",
     "TenantDefinition",
     "TenantsError",
     "WorkerCrashed",

@@ -7,6 +7,7 @@ it is. This module imports nothing of the project, so that every room can raise 
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any, Self
 
@@ -68,6 +69,21 @@ class PolicyExceeded(ProblemsError):
             f"tenant {tenant} is not allowed this; ask for less, or have whoever operates this host allow it in the "
             "tenant's policy",
             problems,
+        )
+
+
+class QuotaExceeded(SyncellError):
+    """A tenant has no room for another cell now. `quota` is `max_cells` or `memory` (bytes); it may be free later."""
+
+    def __init__(self, tenant: str, quota: str, *, allowed: float, reached: float) -> None:
+        self.tenant = tenant
+        self.quota = quota
+        self.allowed = allowed
+        self.reached = reached
+        unbounded = "a cell of it without Limits(memory=...) could take any; give it one"
+        step = unbounded if math.isinf(reached) else "close a syncer of it, or wait until one is closed"
+        super().__init__(
+            f"tenant {tenant}: {quota}={allowed:g} are all it may use at once, and this needs {reached:g}: {step}"
         )
 
 

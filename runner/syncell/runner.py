@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import logging
+import math
 import os
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -20,14 +22,16 @@ from syncell.cell import HELLO_SECONDS, Budget, Cell
 from syncell.doctor import Finding, examine
 from syncell.environments import EnvironmentStore, Lease, Recipe
 from syncell.environments.interpreters import find_interpreter
-from syncell.errors import DataError, Problem, SpecError, SyncellError
+from syncell.errors import DataError, PolicyExceeded, Problem, QuotaExceeded, SpecError, SyncellError
 from syncell.logs import SyncerLog
-from syncell.sandbox import Gate, Grant, Policy, grants, plan, private
+from syncell.sandbox import Gate, Grant, Policy, ceiling, grants, plan, private
 from syncell.sandbox.places import Places, to_make
+from syncell.sandbox.policy import parse_size
 from syncell.sandbox.warden import Warden
-from syncell.secrets import Redactor, resolve_references
+from syncell.secrets import HOST, Redactor, Scope, resolve_references
 from syncell.spec import Spec, parse_spec
 from syncell.syncer import Syncer
+from syncell.tenants import TenantDefinition
 from syncell_worker import schema, values, wire
 
 if TYPE_CHECKING:
@@ -88,6 +92,9 @@ class Runner:
         self.environments = EnvironmentStore(self.cache_dir)
         self._gate = Gate()
         self._opened: set[Syncer] = set()
+        self._lock = threading.Lock()
+        self._tenants: dict[str, Tenant] = {}
+        self._own = Tenant(self)
         self._warden = Warden()
         private.sweep(self._cells)
 
@@ -121,16 +128,46 @@ class Runner:
         build. Raises `SpecError`, `ManifestError`, `OptionsError`, `EnvironmentBuildError`, `SandboxUnavailable`,
         `SyncerError` (what its import or constructor raised) and what ends a cell.
         """
+        return self._own.open(
+            reference, options, tables=tables, policy=policy, constraints=constraints, progress=progress
+        )
+
+    def _open(
+        self,
+        tenant: Tenant,
+        reference: Reference,
+        options: Mapping[str, Any] | None,
+        *,
+        tables: Tables | None,
+        policy: Policy | None,
+        constraints: Iterable[str],
+        progress: Callable[[str], None] | None,
+    ) -> Syncer:
         described = _described(tables)
-        definition, given, redactor = self._given(reference, options)
-        policy = policy or self.policy
-        drawing = self._draw(definition, given, policy)
+        definition, given, redactor = self._given(reference, options, tenant.scope)
+        policy = tenant.allowed(policy)
+        drawing = tenant.within(self._draw(definition, given, policy))
         if drawing.refused:
             raise redactor.error(drawing.refused[0])
-        with self._started(definition, drawing, policy, constraints, progress, redactor=redactor) as syncer:
+        starting = self._started(definition, drawing, policy, constraints, progress, redactor=redactor, tenant=tenant)
+        with starting as syncer:
             _build(syncer, given, described)
         self._opened.add(syncer)
         return syncer
+
+    def tenant(self, definition: TenantDefinition | str, **quotas: Any) -> Tenant:
+        """The runner's verbs in a tenant's name: its definition, or its id and what else a `TenantDefinition` takes.
+
+        Asked again for the same id, it gives the same tenant; another definition holds for what is opened from then on.
+        """
+        if isinstance(definition, str):
+            definition = TenantDefinition(definition, **quotas)
+        elif quotas:
+            raise TypeError("tenant() takes a definition, or an id and quotas, not both")
+        with self._lock:
+            tenant = self._tenants.setdefault(definition.id, Tenant(self, definition))
+            tenant.definition = definition
+            return tenant
 
     def copy(
         self,
@@ -146,13 +183,7 @@ class Runner:
 
         `moved` is called with the rows and bytes so far. Built-in targets land whole or not at all.
         """
-        from_spec, to_spec = self.spec(source), self.spec(target)
-        from_identifier, to_identifier = identifier_of(from_spec), identifier_of(to_spec)
-        with (
-            self.open(from_spec, policy=policy, constraints=constraints, progress=progress) as reader,
-            self.open(to_spec, policy=policy, constraints=constraints, progress=progress) as writer,
-        ):
-            return self.join(reader, from_identifier, writer, to_identifier, moved=moved)
+        return self._own.copy(source, target, policy=policy, constraints=constraints, progress=progress, moved=moved)
 
     def join(
         self,
@@ -208,9 +239,14 @@ class Runner:
 
         Raises `SpecError` and `ManifestError`.
         """
-        definition, given, redactor = self._given(reference, options)
-        policy = policy or self.policy
-        drawing = self._draw(definition, given, policy)
+        return self._explain(self._own, reference, options, policy)
+
+    def _explain(
+        self, tenant: Tenant, reference: Reference, options: Mapping[str, Any] | None, policy: Policy | None
+    ) -> Explanation:
+        definition, given, redactor = self._given(reference, options, tenant.scope)
+        policy = tenant.allowed(policy)
+        drawing = tenant.within(self._draw(definition, given, policy))
         return Explanation(
             syncer=definition.manifest.name,
             folder=definition.folder,
@@ -240,7 +276,9 @@ class Runner:
         """
         definition = self.find(reference)
         nothing = grants.Drawing((), ())
-        starting = self._started(definition, nothing, self.policy, constraints, progress, redactor=Redactor())
+        starting = self._started(
+            definition, nothing, self.policy, constraints, progress, redactor=Redactor(), tenant=self._own
+        )
         with starting as syncer, syncer:
             manifest = definition.manifest
             syncer.cell.send(
@@ -255,12 +293,12 @@ class Runner:
         return Inspection(options=inspected.schema, members=tuple(inspected.members))
 
     def _given(
-        self, reference: Reference, options: Mapping[str, Any] | None
+        self, reference: Reference, options: Mapping[str, Any] | None, scope: Scope
     ) -> tuple[FoundSyncer, Mapping[str, Any], Redactor]:
         spec = self.spec(reference)
         definition = catalog.find(spec.syncer)
         written = {**spec.options, **(options or {})}
-        given, secrets = resolve_references(written, os.environ, syncer=definition.manifest.name)
+        given, secrets = resolve_references(written, os.environ, syncer=definition.manifest.name, scope=scope)
         return definition, given, Redactor(secrets)
 
     def _draw(self, definition: FoundSyncer, options: Mapping[str, Any], policy: Policy) -> grants.Drawing:
@@ -277,18 +315,22 @@ class Runner:
         progress: Callable[[str], None] | None,
         *,
         redactor: Redactor,
+        tenant: Tenant,
     ) -> Iterator[Syncer]:
         """A syncer whose worker has said hello; its cell is ended and its lease given back when the block raises."""
         report = progress or _silent
-        lease = self.environments.acquire(
-            self.recipe(definition, constraints, policy=policy),
-            syncer=definition.manifest.name,
-            progress=lambda line: report(redactor.text(line)),
-        )
+        release = contextlib.ExitStack()
         with contextlib.ExitStack() as undo:
-            undo.callback(lease.close)
+            undo.callback(release.close)
+            release.enter_context(tenant.slot(policy))
+            lease = self.environments.acquire(
+                self.recipe(definition, constraints, policy=policy),
+                syncer=definition.manifest.name,
+                progress=lambda line: report(redactor.text(line)),
+            )
+            release.callback(lease.close)
             places = Places(drawing.granted)
-            undo.callback(places.remove)
+            release.callback(places.remove)
             allowed = drawing.grants()
             cell = self._start(definition, lease, allowed, policy, redactor)
             undo.callback(cell.end)
@@ -298,8 +340,9 @@ class Runner:
                 environment=lease.environment,
                 grants=allowed,
                 policy=policy,
-                on_close=lambda: self._closed(syncer, lease, places),
+                on_close=release.close,
             )
+            release.callback(self._opened.discard, syncer)
             hello = _answer(syncer, wire.Hello, Budget(HELLO_SECONDS))
             unconfined = () if lease.environment.confined else ("builds: its environment was built in half a jail",)
             syncer.jail, syncer.lacking = tuple(hello.layers), (*hello.lacking, *unconfined)
@@ -307,11 +350,6 @@ class Runner:
                 log.warning("%s runs with less than was asked for: %s", syncer.name, "; ".join(syncer.lacking))
             yield syncer
             undo.pop_all()
-
-    def _closed(self, syncer: Syncer, lease: Lease, places: Places) -> None:
-        self._opened.discard(syncer)
-        places.remove()
-        lease.close()
 
     def _start(
         self, definition: FoundSyncer, lease: Lease, allowed: grants.Grants, policy: Policy, redactor: Redactor
@@ -340,6 +378,125 @@ class Runner:
             raise
         cell.send(launch.offer)
         return cell
+
+
+class Tenant:
+    """The runner's verbs in a tenant's name: within its policy and quotas, with its secrets. Made by `Runner.tenant`.
+
+    One without a definition is the runner itself, which nothing bounds.
+    """
+
+    def __init__(self, runner: Runner, definition: TenantDefinition | None = None) -> None:
+        self.definition = definition
+        self._runner = runner
+        self._lock = threading.Lock()
+        self._cells = 0
+        self._memory = 0
+
+    def __repr__(self) -> str:
+        return f"<Tenant {self.definition.id if self.definition else None!r}>"
+
+    def open(
+        self,
+        reference: Reference,
+        options: Mapping[str, Any] | None = None,
+        *,
+        tables: Tables | None = None,
+        policy: Policy | None = None,
+        constraints: Iterable[str] = (),
+        progress: Callable[[str], None] | None = None,
+    ) -> Syncer:
+        """Open a syncer, as `Runner.open` does.
+
+        Raises, before anything is started, `PolicyExceeded` when the policy or what options name lies beyond the
+        tenant's own, and `QuotaExceeded` when its cells are in use.
+        """
+        return self._runner._open(
+            self, reference, options, tables=tables, policy=policy, constraints=constraints, progress=progress
+        )
+
+    def copy(
+        self,
+        source: Reference,
+        target: Reference,
+        *,
+        policy: Policy | None = None,
+        constraints: Iterable[str] = (),
+        progress: Callable[[str], None] | None = None,
+        moved: transfer.Progress | None = None,
+    ) -> transfer.CopyReport:
+        """Move the rows of one syncer's resource into another's, as `Runner.copy` does, by two cells of this tenant."""
+        from_spec, to_spec = self._runner.spec(source), self._runner.spec(target)
+        from_identifier, to_identifier = identifier_of(from_spec), identifier_of(to_spec)
+        with (
+            self.open(from_spec, policy=policy, constraints=constraints, progress=progress) as reader,
+            self.open(to_spec, policy=policy, constraints=constraints, progress=progress) as writer,
+        ):
+            return self._runner.join(reader, from_identifier, writer, to_identifier, moved=moved)
+
+    def explain(
+        self, reference: Reference, options: Mapping[str, Any] | None = None, *, policy: Policy | None = None
+    ) -> Explanation:
+        """What `open` would allow this syncer and what it would refuse, as `Runner.explain` does."""
+        return self._runner._explain(self, reference, options, policy)
+
+    @property
+    def policy(self) -> Policy:
+        """What its syncers are allowed when `open` is told nothing else, and the most that they may be."""
+        own = None if self.definition is None else self.definition.policy
+        return self._runner.policy if own is None else own
+
+    @property
+    def scope(self) -> Scope:
+        """What the references in this tenant's options may lead to."""
+        return HOST if self.definition is None else self.definition.scope
+
+    def allowed(self, policy: Policy | None) -> Policy:
+        """The policy of an open. Raises `PolicyExceeded`."""
+        if self.definition is None:
+            return policy or self.policy
+        return ceiling.under(policy, self.policy, tenant=self.definition.id)
+
+    def within(self, drawing: grants.Drawing) -> grants.Drawing:
+        """What of the grants lies within this tenant's policy, and an error for places that options name beyond it.
+
+        An option that may only be read, where the manifest asks to write as well, grants that: a source needs no more.
+        """
+        if self.definition is None:
+            return drawing
+        kept = tuple(grant for grant in drawing.granted if not ceiling.beyond([grant], self.policy))
+        places = {grant.place for grant in kept}
+        problems = ceiling.beyond((grant for grant in drawing.granted if grant.place not in places), self.policy)
+        excess = [PolicyExceeded(self.definition.id, problems)] if problems else []
+        return grants.Drawing(kept, (*drawing.refused, *excess))
+
+    @contextlib.contextmanager
+    def slot(self, policy: Policy) -> Iterator[None]:
+        """Room for one cell under a policy, for as long as the block lasts. Raises `QuotaExceeded`."""
+        memory = self._take(policy)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._cells -= 1
+                self._memory -= memory
+
+    def _take(self, policy: Policy) -> int:
+        definition, memory = self.definition, policy.limits.memory
+        asked = 0 if memory is None else parse_size(memory)
+        with self._lock:
+            if definition is not None:
+                most, room = definition.max_cells, definition.memory
+                if most is not None and self._cells >= most:
+                    raise QuotaExceeded(definition.id, "max_cells", allowed=most, reached=self._cells + 1)
+                if room is not None and memory is None:
+                    raise QuotaExceeded(definition.id, "memory", allowed=parse_size(room), reached=math.inf)
+                if room is not None and self._memory + asked > parse_size(room):
+                    reached = self._memory + asked
+                    raise QuotaExceeded(definition.id, "memory", allowed=parse_size(room), reached=reached)
+            self._cells += 1
+            self._memory += asked
+        return asked
 
 
 def identifier_of(spec: Spec) -> str:

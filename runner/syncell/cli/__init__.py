@@ -8,6 +8,7 @@ results, `rows` the formats of rows. Rich is imported where something is drawn, 
 import signal
 import sys
 import warnings
+from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
@@ -15,6 +16,7 @@ import typer
 import syncell
 from syncell.cli import console, copy, doctor, dump, env, exits, load, show
 from syncell.cli import list as list_
+from syncell.cli.options import acting
 
 __all__ = ["main"]
 
@@ -38,7 +40,7 @@ app.add_typer(env.app, name="env")
 
 @app.callback()
 def _syncell(
-    version: Annotated[
+    version: Annotated[  # noqa: ARG001 - its callback has seen it
         bool,
         typer.Option(
             "--version",
@@ -47,8 +49,18 @@ def _syncell(
             help="Print the version and exit.",
         ),
     ] = False,
+    tenants: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", envvar="SYNCELL_TENANTS", help="A TOML file that defines tenants."),
+    ] = None,
+    tenant: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ID", envvar="SYNCELL_TENANT", help="Copy, load and dump in this tenant's name, within its policy."
+        ),
+    ] = None,
 ) -> None:
-    pass
+    acting.tenants, acting.tenant = tenants, tenant
 
 
 def _version() -> NoReturn:

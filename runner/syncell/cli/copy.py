@@ -9,7 +9,7 @@ import typer
 
 from syncell.cli import console
 from syncell.cli.explain import explain
-from syncell.cli.options import Access, AsJSON, Constraints, Session, spread
+from syncell.cli.options import Access, AsJSON, Constraints, Session, in_name_of, spread
 
 
 @spread
@@ -33,10 +33,11 @@ def copy(
             explain(runner, [source, target], access, as_json=as_json)
         return
     with session.runner() as runner, console.progress(quiet=session.quiet) as progress:
-        report = runner.copy(
+        opener = in_name_of(runner)
+        report = opener.copy(
             source,
             target,
-            policy=access.policy(),
+            policy=access.policy(opener.policy),
             constraints=constraints.requirements(),
             progress=progress.step,
             moved=progress.moved,

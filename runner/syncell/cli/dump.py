@@ -10,7 +10,7 @@ import typer
 
 from syncell.cli import console, rows
 from syncell.cli.explain import explain
-from syncell.cli.options import Access, AsJSON, Constraints, Session, identifier_in, spread
+from syncell.cli.options import Access, AsJSON, Constraints, Session, identifier_in, in_name_of, spread
 
 
 @spread
@@ -36,8 +36,12 @@ def dump(
     with session.runner() as runner:
         identifier = identifier_in(runner.spec(spec))
         with console.progress(quiet=session.quiet) as progress:
-            syncer = runner.open(
-                spec, policy=access.policy(), constraints=constraints.requirements(), progress=progress.step
+            opener = in_name_of(runner)
+            syncer = opener.open(
+                spec,
+                policy=access.policy(opener.policy),
+                constraints=constraints.requirements(),
+                progress=progress.step,
             )
         if sys.stdin.isatty() and not session.quiet:
             console.say(f"syncell: reading {format} from the terminal; Ctrl-D on a line of its own ends it")

@@ -10,7 +10,7 @@ import typer
 
 from syncell import Explanation, Limits, Policy, Runner
 from syncell.cli import console, exits
-from syncell.cli.options import Access
+from syncell.cli.options import Access, in_name_of
 
 _DEFAULTS = Limits()
 _FLAGS = {"connect": "net"}
@@ -19,7 +19,9 @@ _SIZES = ("memory", "disk", "row_bytes", "log")
 
 def explain(runner: Runner, specs: list[str], access: Access, *, as_json: bool) -> None:
     """Print an explanation of each spec; the exit code is that of the first thing refused, if any."""
-    explanations = [runner.explain(spec, policy=access.policy()) for spec in specs]
+    opener = in_name_of(runner)
+    policy = access.policy(opener.policy)
+    explanations = [opener.explain(spec, policy=policy) for spec in specs]
     if as_json:
         console.put_json([_plain(explanation) for explanation in explanations])
     else:

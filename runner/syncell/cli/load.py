@@ -11,7 +11,7 @@ import typer
 
 from syncell.cli import console, rows
 from syncell.cli.explain import explain
-from syncell.cli.options import Access, Constraints, Session, identifier_in, spread
+from syncell.cli.options import Access, Constraints, Session, identifier_in, in_name_of, spread
 
 TABLE_ROWS = 50
 """Rows of a table when nothing else is asked for: it is held in memory to be laid out, and read by a person."""
@@ -51,8 +51,12 @@ def load(
     with session.runner() as runner:
         identifier = identifier_in(runner.spec(spec))
         with console.progress(quiet=session.quiet) as progress:
-            syncer = runner.open(
-                spec, policy=access.policy(), constraints=constraints.requirements(), progress=progress.step
+            opener = in_name_of(runner)
+            syncer = opener.open(
+                spec,
+                policy=access.policy(opener.policy),
+                constraints=constraints.requirements(),
+                progress=progress.step,
             )
         with contextlib.closing(syncer.stream(identifier)) as stream:
             if format == "table" or (format is None and not as_json and sys.stdout.isatty()):

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, get_type_hints
 
 import typer
 
-from syncell import Limits, Policy, Runner, Spec
+from syncell import Limits, Policy, Runner, Spec, Tenant, read_tenants
 from syncell.cli import console
 
 _UNITS = {"": "seconds", "s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
@@ -203,24 +203,55 @@ class Access(Builds):
         bool, typer.Option("--explain", help="Print what syncers would be allowed, and by what; run nothing.")
     ] = False
 
-    def policy(self) -> Policy:
-        """The policy that these options say."""
-        limits = {
+    def policy(self, base: Policy | None = None) -> Policy:
+        """The policy that these options say; what none of them says is as in `base`, a tenant's."""
+        base = base or Policy()
+        limits: dict[str, Any] = {
             "memory": self.memory,
             "disk": self.disk,
             "rows": self.max_rows,
             "wall_seconds": self.timeout,
         }
-        return Policy(
-            read=self.allow_read,
-            write=self.allow_write,
-            connect=self.allow_net,
-            indexes=self.allow_index,
-            source_builds=self.allow_source_builds,
-            subprocess=self.allow_subprocess,
-            limits=Limits(**{name: value for name, value in limits.items() if value is not None}),  # type: ignore[arg-type]
-            sandbox=self.sandbox,
+        allowed: dict[str, Any] = {
+            "read": self.allow_read,
+            "write": self.allow_write,
+            "connect": self.allow_net,
+            "indexes": self.allow_index,
+            "source_builds": self.allow_source_builds,
+            "subprocess": self.allow_subprocess,
+            "sandbox": self.sandbox if self.sandbox != Access.sandbox else None,
+        }
+        return dataclasses.replace(
+            base,
+            **{name: value for name, value in allowed.items() if value},
+            limits=dataclasses.replace(base.limits, **{name: it for name, it in limits.items() if it is not None}),
         )
+
+
+@dataclasses.dataclass
+class Acting:
+    """In whose name this command acts: set once, by what stands before the verb."""
+
+    tenants: Path | None = None
+    tenant: str | None = None
+
+
+acting = Acting()
+
+
+def in_name_of(runner: Runner) -> Runner | Tenant:
+    """Whoever opens the syncers of this command: the tenant that `--tenant` names before the verb, else the runner."""
+    file, name = acting.tenants, acting.tenant
+    if name is None and file is None:
+        return runner
+    if name is None or file is None:
+        missing = "--tenants FILE, which defines it" if file is None else "--tenant ID, whose name to act in"
+        raise typer.BadParameter(f"add {missing}", param_hint="--tenant" if file is None else "--tenants")
+    definitions = read_tenants(file)
+    if name not in definitions:
+        known = ", ".join(definitions) or "none"
+        raise typer.BadParameter(f"{file} defines no tenant {name!r}, but: {known}", param_hint="--tenant")
+    return runner.tenant(definitions[name])
 
 
 def spread(verb: Callable[..., None]) -> Callable[..., None]:
