@@ -11,6 +11,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
+from syncell.sandbox.gate import ASKED_OF_GATE
 from syncell.sandbox.grants import Grants
 from syncell.sandbox.policy import Policy
 from syncell_worker import wire
@@ -39,8 +40,6 @@ _SYSTEM_PROGRAMS = ("/bin", "/usr/bin", "/usr/local/bin", "/lib", "/lib64", "/us
 # The host's locale and zone decide what text and naive times mean; a syncer must see them as its host does.
 _PASSED_ON = ("TZ", "LANG", "LC_ALL", "LC_CTYPE", "LC_TIME", "LC_NUMERIC")
 
-# Names are asked over a stream, which the gate answers, and as written: the host's resolver knows what to append.
-_ASKED_OF_GATE = {"RES_OPTIONS": "use-vc ndots:0"}
 # So that names in it are asked of the gate, too, and it knows what leads where.
 _NOT_BEHIND_GATE = ("/etc/hosts",)
 
@@ -75,7 +74,7 @@ def draw(
     environ |= {"HOME": home, "TMPDIR": temporary, **policy.env}
     gated = door >= 0
     if gated:
-        environ = {**_ASKED_OF_GATE, **environ}
+        environ = {**ASKED_OF_GATE, **environ}
     own = [home, temporary]
     return LaunchPlan(
         command=(str(interpreter), "-I", "-S", "-B", str(kit / "syncell_worker" / "__main__.py")),
